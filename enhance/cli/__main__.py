@@ -1,0 +1,3 @@
+from enhance.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Manifests, memory-mapped audio, mixing."""

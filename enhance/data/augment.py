@@ -1,0 +1,103 @@
+"""Damage and colour for training mixtures: each maps float32 ``(time,)`` or ``(signals, time)`` to the same shape.
+
+All randomness comes from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from scipy import signal
+
+EPS = 1e-12
+
+
+def rms(wave: np.ndarray) -> float:
+    """Root mean square over all samples."""
+    return float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)) + EPS))
+
+
+def decibels_to_gain(decibels: float) -> float:
+    """Amplitude ratio of a level difference in dB."""
+    return 10.0 ** (decibels / 20.0)
+
+
+def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """``(time,)`` in the room with that impulse response, cut to its length."""
+    return signal.fftconvolve(wave, response)[: wave.shape[-1]].astype(np.float32)
+
+
+def random_equaliser(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """One to three resonances or notches of up to ±8 dB, half to two octaves wide, the same for all signals."""
+    for _ in range(rng.integers(1, 4)):
+        centre = float(np.exp(rng.uniform(np.log(80), np.log(0.45 * sample_rate))))
+        b, a = _peak(centre, rng.uniform(-8, 8), rng.uniform(0.5, 2.5), sample_rate)
+        waves = signal.lfilter(b, a, waves).astype(np.float32)
+    return waves
+
+
+def _peak(centre: float, gain_db: float, q: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Peaking equaliser (R. Bristow-Johnson's audio EQ cookbook): numerator and denominator."""
+    amplitude = 10 ** (gain_db / 40)
+    omega = 2 * np.pi * centre / sample_rate
+    alpha = np.sin(omega) / (2 * q)
+    b = np.array([1 + alpha * amplitude, -2 * np.cos(omega), 1 - alpha * amplitude])
+    a = np.array([1 + alpha / amplitude, -2 * np.cos(omega), 1 - alpha / amplitude])
+    return b / a[0], a / a[0]
+
+
+def random_band_limit(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """A telephone, a cheap microphone, a codec: a low-pass from 3 to 7.5 kHz and, half the time, a high-pass."""
+    low = rng.uniform(3000, min(7500, 0.48 * sample_rate))
+    sections = signal.butter(int(rng.integers(4, 9)), low, "lowpass", fs=sample_rate, output="sos")
+    if rng.random() < 0.5:
+        high = signal.butter(2, rng.uniform(60, 350), "highpass", fs=sample_rate, output="sos")
+        sections = np.concatenate((sections, high))
+    return signal.sosfilt(sections, waves).astype(np.float32)
+
+
+def clip(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Overdriven: everything above a random quantile of the modulus is cut off."""
+    threshold = np.quantile(np.abs(wave), rng.uniform(0.9, 0.995)) + EPS
+    return np.clip(wave, -threshold, threshold).astype(np.float32)
+
+
+def codec(wave: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Through a lossy codec and back: 8-bit mu-law, or Opus, Vorbis or MP3 at a low bit rate; same length."""
+    kind = rng.choice(["mu-law", "OPUS", "VORBIS", "MPEG_LAYER_III"])
+    peak = np.abs(wave).max() + EPS
+    if kind == "mu-law":
+        compressed = np.sign(wave) * np.log1p(255 * np.abs(wave / peak)) / np.log(256)
+        quantised = np.rint(compressed * 127) / 127
+        return (np.sign(quantised) * np.expm1(np.abs(quantised) * np.log(256)) / 255 * peak).astype(np.float32)
+    import soundfile
+
+    file = io.BytesIO()
+    container = "MP3" if kind == "MPEG_LAYER_III" else "OGG"
+    soundfile.write(file, wave / peak * 0.9, sample_rate, format=container, subtype=kind,
+                    compression_level=rng.uniform(0.5, 0.95))
+    file.seek(0)
+    decoded = soundfile.read(file, dtype="float32")[0] * (peak / 0.9)
+    return np.pad(decoded, (0, max(0, len(wave) - len(decoded))))[: len(wave)].astype(np.float32)
+
+
+def coloured_noise(frames: int, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Stationary Gaussian noise with a random smooth spectrum: hiss, fan, hum, rumble of a car.
+
+    A slope of +3 to -12 dB an octave plus a random piecewise-linear curve of ±10 dB over log frequency and,
+    a third of the time, a hum of harmonics of 50 or 60 Hz. RMS one.
+    """
+    spectrum = np.fft.rfft(rng.standard_normal(frames))
+    octaves = np.log2(np.maximum(np.arange(len(spectrum)) * sample_rate / frames, 20.0) / 1000)
+    knots = np.linspace(octaves[0], octaves[-1], 8)
+    level = rng.uniform(-12, 3) * octaves + np.interp(octaves, knots, rng.uniform(-10, 10, len(knots)))
+    noise = np.fft.irfft(spectrum * 10 ** (level / 20), frames)
+    noise /= rms(noise)
+    if rng.random() < 1 / 3:
+        harmonics = np.arange(1, rng.integers(3, 20))[:, None]
+        phase = 2 * np.pi * rng.choice([50.0, 60.0]) * np.arange(frames) / sample_rate
+        waves = np.sin(harmonics * phase + rng.uniform(0, 2 * np.pi, harmonics.shape)) / harmonics
+        hum = waves.sum(0)
+        noise += hum / rms(hum) * decibels_to_gain(rng.uniform(-15, 5))
+    return (noise / rms(noise)).astype(np.float32)

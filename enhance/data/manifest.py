@@ -1,0 +1,92 @@
+"""Lists of audio clips: read from a ``manifest.csv``, or made from plain folders."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from enhance.errors import EnhanceError
+
+KINDS = ("speech", "noise", "music", "rir")
+SPLITS = ("train", "valid", "test")
+ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file of a data set. ``item`` is the speaker, original recording, track or room: the unit of splits."""
+
+    path: Path
+    kind: str
+    source: str
+    item: str
+    language: str
+    licence: str
+    split: str
+
+
+CLIP_FIELDS = [field.name for field in fields(Clip)]
+
+
+def read_manifest(folder: Path) -> list[Clip]:
+    """The clips of ``folder/manifest.csv``: columns path, kind, source, speaker, language, licence, split."""
+    path = folder / "manifest.csv"
+    clips = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                clip = Clip(folder / row["path"], row["kind"], row["source"], row["speaker"], row["language"],
+                            row["licence"], row["split"])
+            except KeyError as error:
+                raise EnhanceError(f"{path}: no column {error}", "see recipes/open-speech/README.md") from None
+            if clip.kind not in KINDS or clip.split not in SPLITS:
+                raise EnhanceError(f"{path}, line {number}: kind {clip.kind!r}, split {clip.split!r}",
+                                   f"kinds are {', '.join(KINDS)}, splits {', '.join(SPLITS)}")
+            clips.append(clip)
+    return clips
+
+
+def scan_folder(folder: Path, kind: str, valid_share: float = 0.1) -> list[Clip]:
+    """All audio below ``folder`` as clips of one kind, split by item.
+
+    The item is the folder that a file lies in; files that lie in ``folder`` itself are items of their own.
+    A hash of the item's name decides on its split, so that adding files never moves others; where that
+    leaves no item for validation, the last of several items serves.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not paths:
+        raise EnhanceError(f"{folder}: no audio found", f"looked for {', '.join(sorted(ENDINGS))}")
+    items = {path: str(path.relative_to(folder).parent if path.parent != folder else path.stem) for path in paths}
+    names = sorted(set(items.values()))
+    valid = {name for name in names if _unit_hash(name) < valid_share} or set(names[1:][-1:])
+    return [Clip(path, kind, folder.name, item, "", "", "valid" if item in valid else "train")
+            for path, item in items.items()]
+
+
+def settle_splits(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
+    """The clips with each speaker, recording, track and room in one split, and the names of those moved.
+
+    An item that a manifest puts in several splits goes to the one that is held back most: test, valid, train.
+    """
+    splits: dict[tuple[str, str, str], set[str]] = {}
+    for clip in clips:
+        splits.setdefault((clip.kind, clip.source, clip.item), set()).add(clip.split)
+    settled = {key: max(found, key=SPLITS.index) for key, found in splits.items()}
+    moved = [f"{kind} {source}/{item}" for (kind, source, item), found in splits.items() if len(found) > 1]
+    return [replace(clip, split=settled[clip.kind, clip.source, clip.item]) for clip in clips], moved
+
+
+def without_repeats(clips: Iterable[Clip]) -> Iterator[Clip]:
+    """The clips, each item from the first manifest that lists it: packages may repeat what is there already."""
+    owner: dict[tuple[str, str, str], Path] = {}
+    for clip in clips:
+        root = clip.path.parent
+        if owner.setdefault((clip.kind, clip.source, clip.item), root) == root:
+            yield clip
+
+
+def _unit_hash(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48

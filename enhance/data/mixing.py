@@ -1,0 +1,180 @@
+"""Training mixtures, made on the fly.
+
+Every random draw of an example comes from a generator keyed by (seed, epoch, index): any example can be made
+again from these three integers.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from enhance.data import augment
+from enhance.data.augment import decibels_to_gain, rms
+from enhance.data.rooms import from_direct_sound
+from enhance.data.store import Entry, Store
+from enhance.errors import EnhanceError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Interferer = str  # "noise", "music", "babble" or "coloured"
+SILENT = 1e-4  # RMS under which a crop counts as silent, -80 dBFS
+
+
+class MixingConfig(BaseModel):
+    """Shares are probabilities per example; ranges are uniform, (lowest, highest)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    snr_db: tuple[float, float] = (-5.0, 20.0)
+    level_db: tuple[float, float] = Field((-40.0, -15.0), description="RMS of the mixture, dBFS")
+    clean: Share = Field(0.05, description="speech alone")
+    noise_only: Share = Field(0.05, description="no speech at all")
+    interferers: dict[Interferer, float] = Field(
+        {"noise": 0.55, "babble": 0.2, "music": 0.1, "coloured": 0.15}, description="relative frequency of each kind")
+    second: Share = Field(0.35, description="a second interferer on top of the first")
+    reverb: Share = Field(0.25, description="speech in a room")
+    early_ms: float | None = Field(None, description="reflections the target keeps; None keeps all")
+    equalise: Share = 0.3
+    band_limit: Share = 0.12
+    clip: Share = 0.04
+    codec: Share = 0.04
+
+
+class Example(NamedTuple):
+    """A mixture and its clean speech, both float32 ``(time,)``."""
+
+    mixture: np.ndarray
+    target: np.ndarray
+
+
+class Mixer:
+    """Draws examples of ``frames`` samples from one split of a store."""
+
+    def __init__(self, store: Store, split: str, config: MixingConfig, frames: int, seed: int) -> None:
+        self.store, self.config, self.frames, self.seed = store, config, frames, seed
+        self.rate = store.sample_rate
+        self.clips = {kind: _by_item(store.select(kind, split)) for kind in ("speech", "noise", "music", "rir")}
+        if not self.clips["speech"]:
+            raise EnhanceError(f"{store.folder}: no speech in split {split!r}", "prepare it with more speakers")
+        # A kind that the store lacks is not drawn.
+        known = {name: weight for name, weight in config.interferers.items()
+                 if name in ("babble", "coloured") or self.clips[name]}
+        self.names = list(known)
+        self.weights = np.array(list(known.values())) / sum(known.values())
+        self.chances = {kind: _chances(items) for kind, items in self.clips.items()}
+
+    def example(self, epoch: int, index: int) -> Example:
+        """The example of that key."""
+        config = self.config
+        rng = np.random.default_rng((self.seed, epoch, index))
+        content = rng.random()
+        speech = self._reverberant_speech(rng)
+        if content < config.noise_only:
+            signals = np.stack((np.zeros_like(speech.target), self.interference(rng)))
+        else:
+            signals = np.stack((speech.target, speech.mixture - speech.target))
+            if content >= config.noise_only + config.clean:
+                signals[1] += at_snr(speech.mixture, self.interference(rng), rng.uniform(*config.snr_db))
+        return self._damage(signals, rng)
+
+    def _reverberant_speech(self, rng: np.random.Generator) -> Example:
+        """Speech as it reaches the microphone, and the part of it that the target keeps."""
+        dry = self.speech(rng)
+        if rng.random() >= self.config.reverb or not self.clips["rir"]:
+            return Example(dry, dry)
+        response = from_direct_sound(self.store.read(self._draw("rir", rng)))
+        kept = response
+        if self.config.early_ms is not None:
+            kept = response[: int(self.config.early_ms / 1000 * self.rate)]
+        return Example(augment.reverberate(dry, response), augment.reverberate(dry, kept))
+
+    def speech(self, rng: np.random.Generator) -> np.ndarray:
+        """One speaker, ``(frames,)``: a stretch of a clip, and of further ones where it is too short."""
+        for _ in range(4):
+            wave = self._stretch("speech", rng)
+            if rms(wave) > 10 * SILENT:
+                break
+        return wave
+
+    def interference(self, rng: np.random.Generator) -> np.ndarray:
+        """One interferer or, sometimes, two at different levels; ``(frames,)``, RMS one unless silent."""
+        wave = self._interferer(rng)
+        if rng.random() < self.config.second:
+            wave = wave + self._interferer(rng) * decibels_to_gain(rng.uniform(-12, 6))
+        return wave / max(rms(wave), SILENT)
+
+    def _interferer(self, rng: np.random.Generator) -> np.ndarray:
+        name = rng.choice(self.names, p=self.weights)
+        if name == "coloured":
+            return augment.coloured_noise(self.frames, rng, self.rate)
+        if name == "babble":
+            return self.babble(rng)
+        wave = self._stretch(name, rng)
+        if rng.random() < 0.3:
+            wave = augment.random_equaliser(wave, rng, self.rate)
+        return wave / max(rms(wave), SILENT)
+
+    def babble(self, rng: np.random.Generator) -> np.ndarray:
+        """Three to ten speakers at different levels, most of the time in a room; ``(frames,)``, RMS one."""
+        total = np.zeros(self.frames, np.float32)
+        for _ in range(rng.integers(3, 11)):
+            voice = self._stretch("speech", rng)
+            total += voice / max(rms(voice), SILENT) * decibels_to_gain(rng.uniform(-10, 0))
+        if self.clips["rir"] and rng.random() < 0.7:
+            total = augment.reverberate(total, from_direct_sound(self.store.read(self._draw("rir", rng))))
+        return total / rms(total)
+
+    def _damage(self, signals: np.ndarray, rng: np.random.Generator) -> Example:
+        """Filters on target and rest alike, then level, then what is not linear on the mixture alone."""
+        config = self.config
+        if rng.random() < config.equalise:
+            signals = augment.random_equaliser(signals, rng, self.rate)
+        if rng.random() < config.band_limit:
+            signals = augment.random_band_limit(signals, rng, self.rate)
+        target, mixture = signals[0], signals.sum(0)
+        gain = decibels_to_gain(rng.uniform(*config.level_db)) / max(rms(mixture), SILENT)
+        gain = min(gain, 0.99 / (np.abs(mixture).max() + augment.EPS))
+        target, mixture = target * gain, mixture * gain
+        if rng.random() < config.clip:
+            mixture = augment.clip(mixture, rng)
+        if rng.random() < config.codec:
+            mixture = augment.codec(mixture, rng, self.rate)
+        return Example(mixture.astype(np.float32), target.astype(np.float32))
+
+    def _draw(self, kind: str, rng: np.random.Generator) -> Entry:
+        """A clip: first its speaker or recording, by the root of its duration, so that none dominates."""
+        items = self.clips[kind]
+        clips = items[rng.choice(len(items), p=self.chances[kind])]
+        return clips[rng.integers(len(clips))]
+
+    def _stretch(self, kind: str, rng: np.random.Generator) -> np.ndarray:
+        """``frames`` samples of one item, from a random position; short clips are joined or repeated."""
+        items = self.clips[kind]
+        clips = items[rng.choice(len(items), p=self.chances[kind])]
+        pieces, missing = [], self.frames
+        while missing > 0:
+            clip = clips[rng.integers(len(clips))]
+            start = int(rng.integers(max(1, clip.frames - missing + 1)))
+            pieces.append(self.store.read(clip, start, missing))
+            missing -= len(pieces[-1])
+        return np.concatenate(pieces)
+
+
+def at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """``noise``, scaled so that ``speech`` is ``snr_db`` above it in RMS; as it is where there is no speech."""
+    level = rms(speech)
+    return noise * (level / max(rms(noise), SILENT) / decibels_to_gain(snr_db)) if level > SILENT else noise
+
+
+def _by_item(entries: list[Entry]) -> list[list[Entry]]:
+    items: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        items.setdefault((entry.source, entry.item), []).append(entry)
+    return list(items.values())
+
+
+def _chances(items: list[list[Entry]]) -> np.ndarray:
+    weights = np.sqrt([sum(clip.frames for clip in clips) for clips in items])
+    return weights / max(weights.sum(), 1)

@@ -1,0 +1,1 @@
+"""Scores of an estimate against its clean reference, a metric a file."""

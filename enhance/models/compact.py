@@ -1,0 +1,142 @@
+"""The compact model: a causal U-Net over frequency with recurrence over time, for a CPU. Our own design.
+
+In the spirit of the Deep Complex U-Net (a complex spectrum goes in, a polar-bounded complex mask comes
+out, encoder and decoder are joined by skips), in real arithmetic and with a memory in place of context:
+
+1. STFT with a square-root Hann window, two frames a window; |X| is compressed to |X|^0.3, the phase kept.
+2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
+3. Blocks of an LSTM along time, shared by the bands, and an MLP across bands.
+4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
+5. A complex mask, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound): at the
+   start of training it is one everywhere, so that an untrained network leaves its input alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from enhance.nn.recurrent import BandConv, LSTMState, TimeFrequencyBlock, zero_state
+from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "dcunet-s": {"widths": [16, 32, 48], "hidden": 48, "blocks": 3},
+}
+
+
+class MaskNet(nn.Module):
+    """Spectra in, masked spectra out; real arithmetic and no STFT, so that all of it can be compiled."""
+
+    def __init__(self, bins: int, widths: list[int], hidden: int, blocks: int, compression: float,
+                 bound: float) -> None:
+        super().__init__()
+        inputs = [3, *widths[:-1]]
+        outputs = [widths[0], *widths[:-1]]
+        self.compression = compression
+        self.bound = bound
+        self.hidden = hidden
+        self.bands = bins // 2 ** len(widths)
+        self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(inputs, widths, strict=True))
+        self.band_embedding = nn.Parameter(torch.zeros(self.bands, widths[-1]))
+        self.blocks = nn.ModuleList(TimeFrequencyBlock(widths[-1], self.bands, hidden) for _ in range(blocks))
+        self.decoders = nn.ModuleList(BandConv(a, b, up=True)
+                                      for a, b in zip(reversed(widths), reversed(outputs), strict=True))
+        self.head = nn.Linear(widths[0] + 3, 2)
+        nn.init.normal_(self.band_embedding, std=0.02)
+        nn.init.zeros_(self.head.weight)
+        with torch.no_grad():  # the mask that leaves the input alone: bound * tanh(|O|) = 1
+            self.head.bias.copy_(torch.tensor([math.atanh(1 / bound), 0.0]))
+
+    def forward(self, spectra: Tensor, state: list[LSTMState]) -> tuple[Tensor, list[LSTMState]]:
+        """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones and the next LSTM states."""
+        features = self._compress(spectra[:, :, :-1])  # (N, R, bins, 3)
+        x = features
+        skips = []
+        for encoder in self.encoders:
+            x = encoder(x)  # (N, R, K, C), K halved
+            skips.append(x)
+        x = x + self.band_embedding
+        new_state = []
+        for block, previous in zip(self.blocks, state, strict=True):
+            x, following = block(x, previous)
+            new_state.append(following)
+        for decoder in self.decoders:
+            x = decoder(x + skips.pop())  # (N, R, K, C), K doubled
+        mask = self._mask(self.head(torch.cat((x, features), dim=-1)).float())  # (N, R, bins, 2)
+        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, 2): the Nyquist bin as its neighbour
+        re, im = spectra[..., 0], spectra[..., 1]
+        m_re, m_im = mask[..., 0], mask[..., 1]
+        return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1), new_state
+
+    def _compress(self, spectra: Tensor) -> Tensor:
+        """Real and imaginary part with the modulus raised to ``compression``, and that modulus itself."""
+        modulus = (spectra.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+        compressed = modulus.pow(self.compression)
+        return torch.cat((spectra * (compressed / modulus), compressed), dim=-1)
+
+    def _mask(self, output: Tensor) -> Tensor:
+        """The bounded polar mask of the network's output O, both ``(..., 2)``."""
+        modulus = (output.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+        return output * (self.bound * torch.tanh(modulus) / modulus)
+
+
+@dataclass
+class StreamState:
+    """What a stream carries from chunk to chunk; rows are batch x channels."""
+
+    history: Tensor  # the last n_fft - hop samples of the input, (rows, n_fft - hop)
+    overlap: Tensor  # what the last frames add to the next samples of the output, (rows, n_fft - hop)
+    lstm: list[LSTMState]
+
+
+class CompactUNet(nn.Module):
+    """A streaming denoiser: mixture ``(B, C, T)`` to ``(B, 1, C, T)`` at 16 kHz, channels independent.
+
+    It looks ahead no further than one window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a
+    multiple of ``block = hop``.
+    """
+
+    channels = 1
+
+    def __init__(self, widths: list[int], hidden: int, blocks: int, n_fft: int = 512, compression: float = 0.3,
+                 bound: float = 2.0, sample_rate: int = 16000, sources: tuple[str, ...] = ("speech",)) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.sources = tuple(sources)
+        self.n_fft = n_fft
+        self.block = n_fft // 2
+        self.latency = n_fft - self.block
+        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound)
+        self.window: Tensor
+        self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Estimates ``(B, 1, C, T)`` of a whole signal ``(B, C, T)``: the stream, without its delay."""
+        length = mixture.shape[-1]
+        padding = -length % self.block + self.latency
+        estimates, _ = self.stream(F.pad(mixture, (0, padding)), None)
+        return estimates[..., self.latency : self.latency + length]
+
+    def stream(self, chunk: Tensor, state: StreamState | None) -> tuple[Tensor, StreamState]:
+        """The next ``(B, C, k * block)`` samples to as many of the estimate, ``latency`` samples earlier ones.
+
+        ``state`` is what the previous call returned, ``None`` at the beginning.
+        """
+        batch, channels, length = chunk.shape
+        x = chunk.reshape(batch * channels, length)
+        if state is None:
+            edge = x.new_zeros(x.shape[0], self.n_fft - self.block)
+            lstm = zero_state(len(self.net.blocks), x.shape[0] * self.net.bands, self.net.hidden, x)
+            state = StreamState(edge, edge, lstm)
+        x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
+        spectra = frames_to_spectra(x, self.window, self.block)  # (R, F, N)
+        masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, 2)
+        y = spectra_to_frames(torch.view_as_complex(masked).permute(1, 2, 0), self.window, self.block)  # (R, n_fft - hop + T)
+        y = torch.cat((y[:, : self.latency] + state.overlap, y[:, self.latency :]), dim=-1)
+        following = StreamState(x[:, length:], y[:, length:], lstm)
+        return y[:, :length].reshape(batch, 1, channels, length), following

@@ -1,0 +1,1 @@
+"""Recipe, data loading, loop, validation, checkpoints."""

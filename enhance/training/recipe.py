@@ -1,0 +1,168 @@
+"""Recipes: one flat TOML an experiment, the only description of a training run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from enhance import losses
+from enhance.data.mixing import MixingConfig
+from enhance.errors import EnhanceError
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Table):
+    """Where the examples come from."""
+
+    path: Path = Field(description="prepared data set, relative to the working directory")
+    seconds: float = Field(2.0, gt=0, description="length of a training example")
+    epoch_hours: float = Field(10.0, gt=0, description="audio after which validation may look back on an epoch")
+    workers: int = Field(1, ge=0, description="processes that mix")
+    mixing: MixingConfig = MixingConfig()  # pyright: ignore[reportCallIssue]
+
+
+class OptimConfig(_Table):
+    """AdamW with warm-up and cosine decay, clipping and an average of the weights."""
+
+    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up")
+    final_lr: float = Field(1e-5, ge=0, description="learning rate after the last step")
+    warmup: int = Field(300, ge=0, description="steps")
+    steps: int = Field(10000, gt=0)
+    batch: int = Field(16, gt=0, description="examples a step and process")
+    weight_decay: float = Field(1e-2, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the average of the weights, per step")
+
+
+class RunConfig(_Table):
+    """How the machine is used."""
+
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    compile: bool = True
+    threads: int = Field(1, gt=0, description="threads of the training process on a CPU")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class ValidConfig(_Table):
+    """The fixed list of mixtures of the held-out speakers and noises, and when it is scored."""
+
+    every: int = Field(1000, gt=0, description="steps")
+    clips: int = Field(8, gt=0, description="mixtures of each kind")
+    seconds: float = Field(4.0, gt=0)
+
+
+class Recipe(_Table):
+    """A training run. ``loss`` maps names of losses to weights, ``loss_options`` to their arguments."""
+
+    name: str
+    model: str = Field(description="preset")
+    model_options: dict[str, Any] = {}
+    init: Path | None = Field(None, description="checkpoint to start from")
+    seed: int = 1
+    loss: dict[str, float]
+    loss_options: dict[str, dict[str, Any]] = {}
+    data: DataConfig
+    optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue]
+    run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
+    valid: ValidConfig = ValidConfig()  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def _losses_exist(self) -> Recipe:
+        for name in self.loss:
+            try:
+                losses.create(name, **self.loss_options.get(name, {}))
+            except EnhanceError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+
+def read(path: Path, overrides: list[str]) -> Recipe:
+    """The recipe of a TOML file, or of ``default.toml`` in a folder, with ``table.key=value`` overrides.
+
+    ``base = "other.toml"`` in it names a recipe whose settings hold where it gives none. Raises EnhanceError
+    with all mistakes in one report, unknown keys with the nearest known one.
+    """
+    if path.is_dir():
+        path = path / "default.toml"
+    settings = _merged(path)
+    for override in overrides:
+        _override(settings, override)
+    settings.setdefault("name", path.stem if path.stem != "default" else path.parent.name)
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise EnhanceError(f"{path}: {error.error_count()} mistake(s)", "\n" + "\n".join(_mistakes(error))) from None
+
+
+def _merged(path: Path) -> dict[str, Any]:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EnhanceError(f"{path}: no such recipe", "give a folder of recipes/ or a TOML file in it") from None
+    except tomllib.TOMLDecodeError as error:
+        raise EnhanceError(f"{path}: not TOML", str(error)) from None
+    base = settings.pop("base", None)
+    return _overlay(_merged(path.parent / base), settings) if base else settings
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` on ``below``, table by table; the tables of losses and interferers are replaced whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _overlay(below[key], value) if both and key not in ("loss", "interferers") else value
+    return merged
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise EnhanceError(f"--set {override}", "write it as --set table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word: a string without quotes
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        settings = settings.setdefault(table, {})
+        if not isinstance(settings, dict):
+            raise EnhanceError(f"--set {override}", f"{table} is not a table")
+    settings[last] = value
+
+
+def _mistakes(error: ValidationError) -> Iterator[str]:
+    for mistake in error.errors():
+        key = ".".join(map(str, mistake["loc"])) or "recipe"
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, _known_keys(Recipe), n=1, cutoff=0.3)
+            message = "unknown" + (f", did you mean {near[0]}?" if near else "")
+        yield f"  {key}: {message}"
+
+
+def _known_keys(table: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in table.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as JSON, to be written beside the checkpoint."""
+    return json.dumps(recipe.model_dump(mode="json"), indent=2)

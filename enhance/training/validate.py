@@ -1,0 +1,124 @@
+"""Validation: a fixed list of mixtures of held-out speakers and noises, and one score to steer by."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import nn
+
+from enhance.data.mixing import Example, Mixer, MixingConfig
+from enhance.data.store import Store
+from enhance.errors import EnhanceError
+from enhance.metrics.pesq import pesq_wb
+from enhance.metrics.si_sdr import si_sdr
+from enhance.metrics.stoi import stoi
+
+SEED = 20190224  # of the list; changing it makes scores incomparable
+SI_SDR_CAP = 30.0  # dB; more than that nobody hears, and clean speech has no limit
+
+_PLAIN = {"clean": 0.0, "noise_only": 0.0, "second": 0.0, "reverb": 0.0, "equalise": 0.0, "band_limit": 0.0,
+          "clip": 0.0, "codec": 0.0, "snr_db": (-5.0, 20.0), "level_db": (-35.0, -20.0)}
+KINDS: dict[str, MixingConfig] = {
+    name: MixingConfig(**{**_PLAIN, **changes})  # pyright: ignore[reportArgumentType]
+    for name, changes in {
+        "noise": {"interferers": {"noise": 1.0}},
+        "music": {"interferers": {"music": 1.0}},
+        "babble": {"interferers": {"babble": 1.0}},
+        "stationary": {"interferers": {"coloured": 1.0}},
+        "reverberant": {"interferers": {"noise": 1.0}, "reverb": 1.0},
+        "several": {"second": 1.0},
+        "clean": {"clean": 1.0},
+    }.items()
+}
+Scores = dict[str, dict[str, float]]  # kind -> metric -> mean
+
+
+def examples(store: Store, clips: int, seconds: float) -> dict[str, list[Example]]:
+    """``clips`` mixtures of each kind from the split ``valid``, the same at every call.
+
+    Those of which PESQ or STOI is not defined (no speech in the crop) are passed over.
+    """
+    frames = round(seconds * store.sample_rate)
+    found: dict[str, list[Example]] = {}
+    for kind, config in KINDS.items():
+        mixer = Mixer(store, "valid", config, frames, SEED)
+        if kind == "music" and not mixer.clips["music"] or kind == "reverberant" and not mixer.clips["rir"]:
+            continue
+        epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
+        while len(found[kind]) < clips and index < 10 * clips:
+            example = mixer.example(epoch, index)
+            index += 1
+            if score(example.target, example.mixture, store.sample_rate):
+                found[kind].append(example)
+    return found
+
+
+def score(target: np.ndarray, estimate: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """PESQ-WB, STOI and SI-SDR (dB, at most 30) of ``(time,)``; empty where one of them is not defined."""
+    try:
+        return {"pesq": pesq_wb(target, estimate, sample_rate), "stoi": stoi(target, estimate, sample_rate),
+                "si_sdr": float(np.clip(si_sdr(target, estimate), -SI_SDR_CAP, SI_SDR_CAP))}
+    except EnhanceError:
+        return {}
+
+
+def validate(model: nn.Module, listed: dict[str, list[Example]], device: torch.device, jobs: int = 1,
+             done: Callable[[], object] = lambda: None) -> Scores:
+    """Mean scores of each kind, of the estimates of ``model`` (a speech denoiser) on :func:`examples`.
+
+    An estimate that cannot be scored, because it is silent, gets the lowest value of each metric.
+    """
+    pairs = [(kind, example.target, estimate(model, example.mixture, device))
+             for kind, found in listed.items() for example in found]
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in listed}
+    for (kind, _, _), row in zip(pairs, _scored(pairs, model.sample_rate, jobs), strict=True):  # pyright: ignore
+        rows[kind].append(row or {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP})
+        done()
+    return {kind: {metric: mean(row[metric] for row in found) for metric in ("pesq", "stoi", "si_sdr")}
+            for kind, found in rows.items() if found}
+
+
+def _scored(pairs: list[tuple[str, np.ndarray, np.ndarray]], rate: int, jobs: int) -> Iterable[dict[str, float]]:
+    targets, estimates = [pair[1] for pair in pairs], [pair[2] for pair in pairs]
+    if jobs == 1:
+        return map(partial(score, sample_rate=rate), targets, estimates)
+    with ProcessPoolExecutor(jobs) as pool:
+        return list(pool.map(partial(score, sample_rate=rate), targets, estimates))
+
+
+def estimate(model: nn.Module, mixture: np.ndarray, device: torch.device) -> np.ndarray:
+    """The first source of ``(time,)``, in evaluation mode and full precision."""
+    model.eval()
+    with torch.inference_mode():
+        return model(torch.from_numpy(mixture)[None, None].to(device))[0, 0, 0].float().cpu().numpy()
+
+
+def untouched(listed: dict[str, list[Example]], sample_rate: int) -> Scores:
+    """The scores of the mixtures themselves."""
+
+    class Same(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sample_rate = sample_rate
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture[:, None]
+
+    return validate(Same(), listed, torch.device("cpu"))
+
+
+def steering_score(scores: Scores, baseline: Scores) -> float:
+    """The one number that picks the best checkpoint: the mean over kinds of what improves on the mixture.
+
+    Improvements in PESQ-WB, STOI and SI-SDR count by 0.5, 0.05 and 5 dB, about the spread between good
+    denoisers. Clean speech is a kind like the others: there every change is a loss.
+    """
+    spread = {"pesq": 0.5, "stoi": 0.05, "si_sdr": 5.0}
+    return mean(mean((scores[kind][metric] - baseline[kind][metric]) / unit for metric, unit in spread.items())
+                for kind in scores)
