@@ -25,20 +25,23 @@ def decibels_to_gain(decibels: float) -> float:
 
 def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     """``(time,)`` in the room with that impulse response, cut to its length."""
-    return signal.fftconvolve(wave, response)[: wave.shape[-1]].astype(np.float32)
+    return signal.oaconvolve(wave, response)[: wave.shape[-1]].astype(np.float32)
 
 
 def random_equaliser(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """One to three resonances or notches of up to ±8 dB, half to two octaves wide, the same for all signals."""
+    """One to three peaks or notches of up to 8 dB at random frequencies and widths, the same for all signals."""
     for _ in range(rng.integers(1, 4)):
         centre = float(np.exp(rng.uniform(np.log(80), np.log(0.45 * sample_rate))))
-        b, a = _peak(centre, rng.uniform(-8, 8), rng.uniform(0.5, 2.5), sample_rate)
+        b, a = peaking_filter(centre, rng.uniform(-8, 8), rng.uniform(0.5, 2.5), sample_rate)
         waves = signal.lfilter(b, a, waves).astype(np.float32)
     return waves
 
 
-def _peak(centre: float, gain_db: float, q: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Peaking equaliser (R. Bristow-Johnson's audio EQ cookbook): numerator and denominator."""
+def peaking_filter(centre: float, gain_db: float, q: float, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator of a peaking equaliser (R. Bristow-Johnson's audio EQ cookbook).
+
+    torchaudio's ``equalizer_biquad`` has the same formula, but clamps its output to ±1.
+    """
     amplitude = 10 ** (gain_db / 40)
     omega = 2 * np.pi * centre / sample_rate
     alpha = np.sin(omega) / (2 * q)
@@ -68,9 +71,11 @@ def codec(wave: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nd
     kind = rng.choice(["mu-law", "OPUS", "VORBIS", "MPEG_LAYER_III"])
     peak = np.abs(wave).max() + EPS
     if kind == "mu-law":
-        compressed = np.sign(wave) * np.log1p(255 * np.abs(wave / peak)) / np.log(256)
-        quantised = np.rint(compressed * 127) / 127
-        return (np.sign(quantised) * np.expm1(np.abs(quantised) * np.log(256)) / 255 * peak).astype(np.float32)
+        import torch
+        from torchaudio.functional import mu_law_decoding, mu_law_encoding
+
+        coded = mu_law_encoding(torch.from_numpy(wave / peak), 256)
+        return mu_law_decoding(coded, 256).numpy() * peak
     import soundfile
 
     file = io.BytesIO()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +51,9 @@ class Run:
 def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     """Train ``recipe`` in ``folder``, from its beginning or from where it stopped.
 
-    Leaves ``best.safetensors`` (by the steering score on validation), ``last.safetensors``, ``state.pt``,
-    the resolved recipe, ``metrics.jsonl`` and TensorBoard's files there. Raises EnhanceError when the loss is
-    not finite for many steps in a row.
+    Leaves ``best.safetensors`` (by the steering score on validation), ``last.safetensors`` (the average of
+    the weights), ``state.pt``, the resolved recipe, ``metrics.jsonl`` and TensorBoard's files there. Raises
+    EnhanceError when the gradient is not finite for many steps in a row.
     """
     if (folder / STATE).exists() and not resume:
         raise EnhanceError(f"{folder}: holds a run already", "give --resume to go on with it, or another --output")
@@ -110,6 +111,35 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return optim.final_lr + (optim.lr - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
+class Interruption:
+    """Ctrl-C and SIGTERM (a scheduler's pre-emption) between steps: state is never caught half-way.
+
+    The first signal asks the loop to save and stop, the second one stops at once.
+    """
+
+    def __enter__(self) -> Interruption:
+        self.wanted: int | None = None
+        self.handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _: object) -> None:
+        if self.wanted is not None:
+            raise KeyboardInterrupt
+        self.wanted = number
+        note("stopping after this step; once more to stop at once")
+
+    def raise_if_wanted(self) -> None:
+        """KeyboardInterrupt after Ctrl-C, SystemExit after SIGTERM."""
+        if self.wanted == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.wanted is not None:
+            raise SystemExit(128 + self.wanted)
+
+
 class _Session:
     """One stretch of a run, from start or resumption to its end or an interruption."""
 
@@ -136,14 +166,12 @@ class _Session:
         note(f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
              f"step {run.step} of {recipe.optim.steps}, in {self.folder}")
         try:
-            self._steps()
-        except BaseException:  # interrupted or failed: what has been learnt is kept
+            with Interruption() as self.interruption:
+                self._steps()
+                self._validate()
             self._save()
-            raise
         finally:
             self.writer.close()
-        self._validate()
-        self._save()
 
     def _batches(self) -> DataLoader:
         data, optim = self.recipe.data, self.recipe.optim
@@ -173,9 +201,13 @@ class _Session:
                 bar.update(task, completed=run.step, report=f"loss {values['loss']:.3f} {speed:.0f} s/s")
                 if run.step % 50 == 0:
                     self._log("train", {**values, "speed": speed})
-                if run.step % recipe.valid.every == 0 and run.step < recipe.optim.steps:
+                due = run.step % recipe.valid.every == 0 and run.step < recipe.optim.steps
+                if due:
                     self._validate()
+                if due or run.step % recipe.run.save_every == 0 or self.interruption.wanted:
                     self._save()
+                self.interruption.raise_if_wanted()
+                if due:
                     started = time.monotonic()
 
     def _step(self, batch: Example) -> dict[str, float]:
@@ -185,6 +217,7 @@ class _Session:
         for group in optimizer.param_groups:
             group["lr"] = rate
         run.model.train()
+        buffers = [buffer.clone() for buffer in run.model.buffers()]  # batch norm's statistics move in the forward
         mixture, target = (self.fabric.to_device(wave)[:, None] for wave in batch)  # (B, 1, T)
         estimate: Tensor = self.module(mixture)[:, 0].float()
         terms = {name: loss(estimate, target, mixture) for name, (_, loss) in self.losses.items()}
@@ -195,6 +228,8 @@ class _Session:
             optimizer.step()
             run.average.update(run.model, run.step)
         else:
+            for buffer, before in zip(run.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
             run.skipped += 1
             warn(f"step {run.step}: gradient not finite, skipped ({run.skipped} so far)")
         optimizer.zero_grad(set_to_none=True)

@@ -53,6 +53,7 @@ class RunConfig(_Table):
 
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     compile: bool = True
+    save_every: int = Field(200, gt=0, description="steps between two saves of the state")
     threads: int = Field(1, gt=0, description="threads of the training process on a CPU")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 

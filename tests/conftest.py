@@ -1,0 +1,133 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from enhance.data.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+class Run(NamedTuple):
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ffmpeg(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Path of ffmpeg, which is on PATH: the machine's, else the one that imageio-ffmpeg brings along."""
+    if (found := shutil.which("ffmpeg")) is not None:
+        return found
+    import imageio_ffmpeg
+
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(folder) + os.pathsep + os.environ["PATH"])
+    return str(folder / "ffmpeg")
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A PATH without ffmpeg."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of an untrained ``dcunet-s``: its mask is one everywhere, it gives back its input."""
+    from enhance.models import create, presets
+    from enhance.models.checkpoint import save
+
+    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
+    save(path, create("dcunet-s"), presets()["dcunet-s"][1], {})
+    return str(path)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run ``enhance ARGUMENTS...`` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> Run:
+        from enhance.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["enhance", *map(str, arguments)])
+        previous = signal.getsignal(signal.SIGTERM)
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+        return Run(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """Variables for a subprocess that runs ``python -m enhance.cli``: this package, one thread."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def voice(seconds: float, seed: int, rate: int = 16000) -> np.ndarray:
+    """Something like speech, float32 ``(time,)``: a gliding harmonic tone and hiss in syllables with pauses."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    pitch = rng.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.3, 0.8) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    tone = sum(np.sin(k * phase) * np.exp(-(((k * 150 - 600) / 900) ** 2)) for k in range(1, 25))
+    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2.5, 4.5) * time + rng.uniform(0, 6)), 0, 1)
+    wave = (tone + 0.3 * rng.standard_normal(len(time))) * syllables
+    return (0.1 * wave / np.abs(wave).std()).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def audio_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders ``speech`` (six speakers), ``noise`` and ``music`` of short made-up recordings."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    for speaker in range(6):
+        for take in range(2):
+            path = root / "speech" / f"speaker{speaker}" / f"take{take}.flac"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, voice(3.0, 10 * speaker + take), 16000)
+    for kind in ("noise", "music"):
+        (root / kind).mkdir()
+        for item in range(4):
+            wave = (
+                rng.standard_normal(32000)
+                if kind == "noise"
+                else np.sin(np.arange(32000) * (0.05 + 0.03 * item))
+            )
+            soundfile.write(root / kind / f"{kind}{item}.wav", 0.1 * wave, 16000)
+    return {kind: root / kind for kind in ("speech", "noise", "music")}
+
+
+@pytest.fixture(scope="session")
+def store(audio_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A small prepared data set of :func:`audio_folders` with ten simulated rooms."""
+    from enhance.data import rooms
+    from enhance.data.manifest import scan_folder
+    from enhance.data.store import build
+
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    responses = ((str(seed), rooms.simulate(seed, 16000)) for seed in range(10))
+    return build(tmp_path_factory.mktemp("store") / "data", clips, responses, 16000, jobs=1)

@@ -1,0 +1,106 @@
+"""Manifests: read, scanned, and split by item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from enhance.data.manifest import Clip, read_manifest, scan_folder, settle_splits, without_repeats
+from enhance.data.store import Store, build, decode
+from enhance.errors import EnhanceError
+
+HEADER = "path,kind,source,speaker,language,seconds,licence,split\n"
+
+
+def clip(path: str, item: str, split: str = "train") -> Clip:
+    return Clip(Path(path), "speech", "set", item, "", "", split)
+
+
+def test_reads_what_a_manifest_says(tmp_path):
+    (tmp_path / "manifest.csv").write_text(HEADER + "a/b.wav,noise,s,rec1,,2.0,CC0,valid\n")
+    assert read_manifest(tmp_path) == [Clip(tmp_path / "a/b.wav", "noise", "s", "rec1", "", "CC0", "valid")]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("path,kind\na.wav,noise\n", "no column 'source'"),
+    (HEADER + "a.wav,noise,s,r,,1,CC0,dev\n", "line 2: kind 'noise', split 'dev'"),
+])
+def test_a_bad_manifest_is_named(tmp_path, text, message):
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(EnhanceError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_folders_are_speakers_and_none_is_in_two_splits(audio_folders):
+    clips = scan_folder(audio_folders["speech"], "speech")
+    assert len(clips) == 12
+    assert {c.item for c in clips} == {f"speaker{n}" for n in range(6)}
+    splits = {item: {c.split for c in clips if c.item == item} for item in {c.item for c in clips}}
+    assert all(len(found) == 1 for found in splits.values())
+    assert {"train", "valid"} == set.union(*splits.values())
+
+
+def test_adding_files_moves_no_others(tmp_path):
+    def splits() -> dict[str, str]:
+        return {c.item: c.split for c in scan_folder(tmp_path, "noise", valid_share=0.5)}
+
+    for n in range(20):
+        soundfile.write(tmp_path / f"{n:02}.wav", np.zeros(10), 16000)
+    before = splits()
+    for n in range(20, 40):
+        soundfile.write(tmp_path / f"{n:02}.wav", np.zeros(10), 16000)
+    assert before.items() <= splits().items()
+
+
+def test_a_folder_without_audio_is_an_error(tmp_path):
+    with pytest.raises(EnhanceError, match="no audio found"):
+        scan_folder(tmp_path, "noise")
+
+
+def test_an_item_in_two_splits_is_held_back():
+    clips, moved = settle_splits([clip("a", "x", "train"), clip("b", "x", "test"), clip("c", "y", "valid")])
+    assert [c.split for c in clips] == ["test", "test", "valid"]
+    assert moved == ["speech set/x"]
+
+
+def test_an_item_listed_twice_counts_once():
+    kept = list(without_repeats([clip("one/a", "x"), clip("one/b", "x"), clip("two/a", "x"), clip("two/c", "y")]))
+    assert [str(c.path) for c in kept] == ["one/a", "one/b", "two/c"]
+
+
+def test_decoding_mixes_down_and_resamples(tmp_path):
+    time = np.arange(44100) / 44100
+    wave = np.stack((0.6 * np.sin(2 * np.pi * 440 * time), 0.2 * np.sin(2 * np.pi * 440 * time)), axis=1)
+    soundfile.write(tmp_path / "a.wav", wave, 44100, subtype="FLOAT")
+    samples = decode(tmp_path / "a.wav", 16000)
+    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert samples.dtype == np.int16
+    assert len(samples) == 16000
+    assert np.abs(samples / 32767 - expected)[200:-200].max() < 1e-4
+
+
+def test_louder_than_full_scale_is_clipped_not_wrapped(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([1.5, -1.5, 0.5]), 16000, subtype="FLOAT")
+    assert decode(tmp_path / "a.wav", 16000).tolist() == [32767, -32767, 16384]
+
+
+def test_a_store_gives_back_its_clips(store, audio_folders):
+    wave = soundfile.read(audio_folders["noise"] / "noise0.wav", dtype="float32")[0]
+    entry = next(e for e in store.entries if e.item == "noise0")
+    assert np.abs(store.read(entry) - wave).max() < 2 / 32768
+    assert np.array_equal(store.read(entry, 100, 50), store.read(entry)[100:150])
+    assert len(store.read(entry, 31990, 50)) == 10
+
+
+def test_a_failed_build_leaves_the_old_store(store, tmp_path):
+    folder = tmp_path / "data"
+    clips = [Clip(tmp_path / "a.wav", "speech", "s", "x", "", "", "train")]
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    built = build(folder, clips, [], 16000, jobs=1)
+    (tmp_path / "a.wav").write_text("not audio")
+    with pytest.raises(EnhanceError, match=r"a\.wav"):
+        build(folder, clips, [], 16000, jobs=1)
+    assert Store(folder).fingerprint == built.fingerprint

@@ -1,0 +1,179 @@
+"""The loop: it learns, continues as if it had not stopped, and survives what is not finite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from enhance.errors import EnhanceError
+from enhance.models.checkpoint import load_model, read_header
+from enhance.training import loop
+from enhance.training import state as states
+from enhance.training.recipe import Recipe
+
+
+def recipe(store, **changes) -> Recipe:
+    """A tiny model on the made-up data set; ``changes`` as ``table__key=value``."""
+    settings: dict = {
+        "name": "tiny", "model": "dcunet-s", "model_options": {"widths": [4, 4, 8], "hidden": 8, "blocks": 1},
+        "loss": {"compressed_spectrum": 10.0, "snr": 0.1},
+        "data": {"path": store.folder, "seconds": 0.5, "workers": 0, "mixing": {"reverb": 0.0, "codec": 0.0}},
+        "optim": {"steps": 6, "batch": 4, "warmup": 2, "lr": 5e-3},
+        "run": {"compile": False, "precision": "32-true"},
+        "valid": {"every": 1000, "clips": 1, "seconds": 2.0},
+    }
+    for key, value in changes.items():
+        table, _, name = key.rpartition("__")
+        (settings[table] if table else settings)[name] = value
+    return Recipe.model_validate(settings)
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return states.load(folder / loop.STATE)["model"]
+
+
+def log(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / loop.LOG).read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_the_loss_falls(store, tmp_path):
+    loop.train(recipe(store, optim__steps=150, optim__batch=8, optim__lr=1e-2, optim__warmup=10), tmp_path, resume=False)
+    rows = [row for row in log(tmp_path) if row["kind"] == "train"]
+    assert [row["step"] for row in rows] == [50, 100, 150]
+    assert rows[-1]["loss"] < 0.75 * rows[0]["loss"]
+    assert rows[-1]["snr"] < -8.0
+
+
+def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch):
+    """Ctrl-C in the middle of the third step, then --resume: bit for bit what an undisturbed run gives."""
+    loop.train(recipe(store), tmp_path / "whole", resume=False)
+    step = loop._Session._step
+
+    def interrupted(self, batch):
+        if self.run.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch)
+
+    monkeypatch.setattr(loop._Session, "_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(recipe(store), tmp_path / "parts", resume=False)
+    assert states.load(tmp_path / "parts" / loop.STATE)["step"] == 3
+    monkeypatch.setattr(loop._Session, "_step", step)
+    loop.train(recipe(store), tmp_path / "parts", resume=True)
+    whole, parts = (states.load(tmp_path / name / loop.STATE) for name in ("whole", "parts"))
+    for kind in ("model", "average"):
+        for name, tensor in whole[kind].items():
+            assert torch.equal(tensor, parts[kind][name]), name
+    assert whole["history"][-1]["scores"] == parts["history"][-1]["scores"]
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(store, tmp_path, monkeypatch):
+    step = loop._Session._step
+
+    def poisoned(self, batch):
+        if self.run.step == 3:
+            before = {name: tensor.clone() for name, tensor in self.run.model.state_dict().items()}
+            batch[0][0, 0] = float("nan")
+            values = step(self, batch)
+            assert all(torch.equal(before[name], tensor) for name, tensor in self.run.model.state_dict().items())
+            return values
+        return step(self, batch)
+
+    monkeypatch.setattr(loop._Session, "_step", poisoned)
+    loop.train(recipe(store), tmp_path, resume=False)
+    assert states.load(tmp_path / loop.STATE)["skipped"] == 1
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+
+
+def test_gives_up_when_nothing_is_finite(store, tmp_path, monkeypatch):
+    step = loop._Session._step
+
+    def poisoned(self, batch):
+        batch[0][:] = float("nan")
+        return step(self, batch)
+
+    monkeypatch.setattr(loop._Session, "_step", poisoned)
+    with pytest.raises(EnhanceError, match="not finite for 20 steps"):
+        loop.train(recipe(store, optim__steps=100), tmp_path, resume=False)
+
+
+def test_what_a_run_leaves_behind(store, tmp_path):
+    loop.train(recipe(store), tmp_path, resume=False)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {loop.BEST, loop.LAST, loop.STATE, loop.RESOLVED, loop.LOG, "tensorboard"}
+    header = read_header(tmp_path / loop.BEST)
+    assert header["provenance"]["data"] == store.fingerprint
+    assert header["provenance"]["step"] == 6
+    assert set(header["provenance"]["valid"]["scores"]["noise"]) == {"pesq", "stoi", "si_sdr"}
+    model = load_model(tmp_path / loop.BEST)
+    assert model(torch.zeros(1, 1, 100)).shape == (1, 1, 1, 100)
+
+
+def test_a_run_is_not_overwritten(store, tmp_path):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    with pytest.raises(EnhanceError, match="holds a run already"):
+        loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+
+
+def test_nothing_to_resume(store, tmp_path):
+    with pytest.raises(EnhanceError, match="no run to resume"):
+        loop.train(recipe(store), tmp_path, resume=True)
+
+
+def test_starts_from_a_checkpoint(store, tmp_path):
+    loop.train(recipe(store), tmp_path / "first", resume=False)
+    model, _ = loop.build_model(recipe(store, init=tmp_path / "first" / loop.LAST))
+    expected = load_model(tmp_path / "first" / loop.LAST).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(EnhanceError, match="weights of another model"):
+        loop.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
+
+
+def test_learning_rate_warms_up_and_decays(store):
+    plan = recipe(store, optim__steps=110, optim__warmup=10, optim__lr=1.0, optim__final_lr=0.1)
+    rates = [loop.learning_rate(step, plan) for step in range(111)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(0.55)
+    assert rates[110] == pytest.approx(0.1)
+
+
+def test_the_average_forgets_the_start_and_follows_the_weights():
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = states.Average(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        average.weights["weight"].fill_(0.0)
+    for step in range(60):
+        average.update(model, step)
+    # Product of min(0.9, (1 + n) / (10 + n)): 0.9 from n = 80 on, so every decay here is (1 + n) / (10 + n).
+    remaining = 1.0
+    for step in range(60):
+        remaining *= (1 + step) / (10 + step)
+    assert average.weights["weight"].item() == pytest.approx(1 - remaining, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_the_run(store, tmp_path):
+    """As a scheduler's pre-emption: the process saves its state and exits with 143."""
+    toml = tmp_path / "tiny.toml"
+    toml.write_text(f'model = "dcunet-s"\n[model_options]\nwidths = [4, 4, 8]\nhidden = 8\nblocks = 1\n'
+                    f'[loss]\nwsdr = 1.0\n[data]\npath = "{store.folder}"\nseconds = 0.5\nworkers = 1\n'
+                    "[optim]\nbatch = 2\nsteps = 100000\n[valid]\nclips = 1\nseconds = 2.0\n"
+                    '[run]\ncompile = false\nsave_every = 5\nprecision = "32-true"\n')
+    process = subprocess.Popen([sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(tmp_path / "run")])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / loop.STATE).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert states.load(tmp_path / "run" / loop.STATE)["step"] >= 5
+    assert not list((tmp_path / "run").glob("*.tmp"))

@@ -1,0 +1,85 @@
+"""Recipes: what is read, what is refused, and that every shipped one is valid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enhance.errors import EnhanceError
+from enhance.models import presets
+from enhance.training import recipe as recipes
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = 'model = "dcunet-s"\n[data]\npath = "x"\n[loss]\nwsdr = 1.0\n'
+
+
+def write(folder: Path, text: str, name: str = "default.toml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/*.toml")), ids=lambda path: path.parent.name + "/" + path.stem)
+def test_every_shipped_recipe_is_valid(path):
+    recipe = recipes.read(path, [])
+    assert recipe.model in presets()
+
+
+def test_there_are_shipped_recipes():
+    assert list(ROOT.glob("recipes/**/*.toml"))
+
+
+def test_a_folder_means_its_default_and_gives_the_name(tmp_path):
+    write(tmp_path, MINIMAL)
+    recipe = recipes.read(tmp_path, [])
+    assert recipe.name == tmp_path.name
+    assert recipe.loss == {"wsdr": 1.0}
+
+
+def test_a_base_holds_where_the_recipe_gives_nothing(tmp_path):
+    write(tmp_path, MINIMAL + "[optim]\nlr = 0.5\nbatch = 3\n", "base.toml")
+    path = write(tmp_path, 'base = "base.toml"\n[optim]\nbatch = 4\n[loss]\nsnr = 2.0\n', "variant.toml")
+    recipe = recipes.read(path, [])
+    assert (recipe.optim.lr, recipe.optim.batch, recipe.name) == (0.5, 4, "variant")
+    assert recipe.loss == {"snr": 2.0}  # replaced whole: an ablation of losses names what it uses
+
+
+def test_overrides(tmp_path):
+    path = write(tmp_path, MINIMAL)
+    recipe = recipes.read(path, ["optim.lr=1e-4", "data.mixing.snr_db=[0, 5]", "model=dcunet-10", "run.compile=false"])
+    assert recipe.optim.lr == 1e-4
+    assert recipe.data.mixing.snr_db == (0.0, 5.0)
+    assert recipe.model == "dcunet-10"
+    assert recipe.run.compile is False
+
+
+def test_all_mistakes_are_in_one_report(tmp_path):
+    path = write(tmp_path, MINIMAL + '[optim]\nlr = -1\nstep = 5\n[valid]\nclips = "many"\n')
+    with pytest.raises(EnhanceError) as caught:
+        recipes.read(path, [])
+    report = str(caught.value)
+    assert "3 mistake(s)" in report
+    assert "optim.step: unknown, did you mean optim.steps?" in report
+    assert "optim.lr: Input should be greater than 0" in report
+    assert "valid.clips:" in report
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (MINIMAL.replace("wsdr", "wsrd"), "unknown loss 'wsrd'"),
+    (MINIMAL + "[loss_options.wsdr]\npower = 2\n", "no option 'power'"),
+    ("model = ", "not TOML"),
+])
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(EnhanceError, match=message):
+        recipes.read(write(tmp_path, text), [])
+
+
+@pytest.mark.parametrize("override", ["optim.lr", "model.size=3"])
+def test_bad_overrides(tmp_path, override):
+    with pytest.raises(EnhanceError, match="--set"):
+        recipes.read(write(tmp_path, MINIMAL), [override])
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(EnhanceError, match="no such recipe"):
+        recipes.read(tmp_path / "absent.toml", [])
