@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from signals import voice
 
 from enhance.data.store import Store
 
@@ -83,18 +84,6 @@ def environment() -> dict[str, str]:
     """Variables for a subprocess that runs ``python -m enhance.cli``: this package, one thread."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-
-
-def voice(seconds: float, seed: int, rate: int = 16000) -> np.ndarray:
-    """Something like speech, float32 ``(time,)``: a gliding harmonic tone and hiss in syllables with pauses."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(round(seconds * rate)) / rate
-    pitch = rng.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.3, 0.8) * time))
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
-    tone = sum(np.sin(k * phase) * np.exp(-(((k * 150 - 600) / 900) ** 2)) for k in range(1, 25))
-    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2.5, 4.5) * time + rng.uniform(0, 6)), 0, 1)
-    wave = (tone + 0.3 * rng.standard_normal(len(time))) * syllables
-    return (0.1 * wave / np.abs(wave).std()).clip(-1, 1).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

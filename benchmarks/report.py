@@ -1,0 +1,110 @@
+"""Writes what is generated: the README's results and the model card, from results/*.json and the checkpoint.
+
+usage: report.py [--check]    with --check nothing is written; exit code 1 where a file is out of date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header
+from enhance.models.cost import macs_per_second, parameters
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
+
+
+def scores_table(results: dict[str, Any]) -> str:
+    """Markdown: the untouched files, the model on them, the model on clean speech."""
+    rows = {"noisy, untouched": "untouched", "noisy, denoised": "noisy", "clean speech, denoised": "clean"}
+    lines = ["| input | PESQ-WB | STOI | SI-SDR (dB) |", "| --- | --- | --- | --- |"]
+    for label, kind in rows.items():
+        row = results[kind]
+        lines.append(f"| {label} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |")
+    return "\n".join(lines)
+
+
+def results_section(results: dict[str, Any], header: dict[str, Any]) -> str:
+    """The README's section, between its marks."""
+    model = load_model(DEFAULT)
+    return f"""{BEGIN}
+`{DEFAULT}` on the {results['pairs']} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never trained on, tuned to
+or used to choose between models:
+
+{scores_table(results)}
+
+{parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results['rtf']:.3f} on one thread of the machine it was
+measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on two CPU cores. Made by
+`python benchmarks/score_pairs.py DATA --json benchmarks/results/vbdemand_p232.json` and `python benchmarks/report.py`.
+{END}"""  # pyright: ignore[reportOperatorIssue]
+
+
+def hours(header: dict[str, Any]) -> float:
+    """Training time of a checkpoint, with that of those it was started from."""
+    provenance = header["provenance"]
+    return provenance["hours"] + (hours({"provenance": provenance["init"]}) if provenance.get("init") else 0.0)
+
+
+def audio_hours(provenance: dict[str, Any]) -> float:
+    """Hours of mixtures seen, likewise."""
+    recipe = provenance["recipe"]
+    own = provenance["step"] * recipe["optim"]["batch"] * recipe["data"]["seconds"] / 3600
+    return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
+
+
+def model_card(results: dict[str, Any], header: dict[str, Any]) -> str:
+    """The card beside the weights."""
+    provenance, arguments = header["provenance"], header["arguments"]
+    valid = provenance["valid"]
+    kinds = "\n".join(f"| {kind} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |"
+                      for kind, row in valid["scores"].items())
+    return f"""# {DEFAULT}
+
+A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`, {', '.join(f'{k}={v}' for k, v in arguments.items())}.
+Made by `python benchmarks/report.py`.
+
+* **Use**: speech in noise, any language, {header['sample_rate']} Hz inside, one channel at a time. It removes noise and keeps the room;
+  it is no dereverberator and separates no speakers.
+* **Training**: `recipes/open-speech`, {hours(header):.1f} h on two CPU cores, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
+  `{provenance['data']}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
+* **Licence of the weights**: MIT, as the package.
+* **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
+
+## Voice Bank+DEMAND test set, speaker p232 ({results['pairs']} pairs)
+
+{scores_table(results)}
+
+## Validation: held-out speakers, noises, tracks and rooms, SNR −5 to 20 dB
+
+Step {valid['step']}, steering score {valid['score']:.3f} (zero is the untouched mixture), weights: {valid['weights']}.
+
+| kind | PESQ-WB | STOI | SI-SDR (dB, at most 30) |
+| --- | --- | --- | --- |
+{kinds}
+"""
+
+
+def main() -> None:
+    results = json.loads((RESULTS / "vbdemand_p232.json").read_text(encoding="utf-8"))
+    header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    wanted = {readme: before + results_section(results, header) + rest.split(END)[1],
+              PRETRAINED / f"{DEFAULT}.md": model_card(results, header)}
+    stale = [path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is out of date: run python benchmarks/report.py")
+        sys.exit(bool(stale))
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
