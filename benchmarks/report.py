@@ -1,6 +1,6 @@
 """Writes what is generated: the README's results and the model card, from results/*.json and the checkpoint.
 
-usage: report.py [--check]    with --check nothing is written; exit code 1 where a file is out of date
+usage: report.py [--check]    with --check nothing is written, and the exit code is 1 where a file is out of date
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def scores_table(results: dict[str, Any]) -> str:
 
 def results_section(results: dict[str, Any], header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
-    model = load_model(DEFAULT)
+    model: Any = load_model(DEFAULT)
     return f"""{BEGIN}
-`{DEFAULT}` on the {results['pairs']} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never trained on, tuned to
+`{DEFAULT}` on the {results["pairs"]} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never trained on, tuned to
 or used to choose between models:
 
 {scores_table(results)}
 
-{parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results['rtf']:.3f} on one thread of the machine it was
-measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on two CPU cores. Made by
+{parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results["rtf"]:.3f} on one thread of the machine it was
+measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on a CPU. Made by
 `python benchmarks/score_pairs.py DATA --json benchmarks/results/vbdemand_p232.json` and `python benchmarks/report.py`.
-{END}"""  # pyright: ignore[reportOperatorIssue]
+{END}"""
 
 
 def hours(header: dict[str, Any]) -> float:
@@ -60,27 +60,29 @@ def model_card(results: dict[str, Any], header: dict[str, Any]) -> str:
     """The card beside the weights."""
     provenance, arguments = header["provenance"], header["arguments"]
     valid = provenance["valid"]
-    kinds = "\n".join(f"| {kind} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |"
-                      for kind, row in valid["scores"].items())
+    kinds = "\n".join(
+        f"| {kind} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |"
+        for kind, row in valid["scores"].items()
+    )
     return f"""# {DEFAULT}
 
-A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`, {', '.join(f'{k}={v}' for k, v in arguments.items())}.
+A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`, {", ".join(f"{k}={v}" for k, v in arguments.items())}.
 Made by `python benchmarks/report.py`.
 
-* **Use**: speech in noise, any language, {header['sample_rate']} Hz inside, one channel at a time. It removes noise and keeps the room;
+* **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
   it is no dereverberator and separates no speakers.
-* **Training**: `recipes/open-speech`, {hours(header):.1f} h on two CPU cores, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
-  `{provenance['data']}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
+* **Training**: `recipes/open-speech`, {hours(header):.1f} h on a CPU, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
+  `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
 
-## Voice Bank+DEMAND test set, speaker p232 ({results['pairs']} pairs)
+## Voice Bank+DEMAND test set, speaker p232 ({results["pairs"]} pairs)
 
 {scores_table(results)}
 
 ## Validation: held-out speakers, noises, tracks and rooms, SNR −5 to 20 dB
 
-Step {valid['step']}, steering score {valid['score']:.3f} (zero is the untouched mixture), weights: {valid['weights']}.
+Step {valid["step"]}, steering score {valid["score"]:.3f} (zero is the untouched mixture), weights: {valid["weights"]}.
 
 | kind | PESQ-WB | STOI | SI-SDR (dB, at most 30) |
 | --- | --- | --- | --- |
@@ -94,9 +96,13 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
-    wanted = {readme: before + results_section(results, header) + rest.split(END)[1],
-              PRETRAINED / f"{DEFAULT}.md": model_card(results, header)}
-    stale = [path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content]
+    wanted = {
+        readme: before + results_section(results, header) + rest.split(END)[1],
+        PRETRAINED / f"{DEFAULT}.md": model_card(results, header),
+    }
+    stale = [
+        path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content
+    ]
     if "--check" in sys.argv[1:]:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run python benchmarks/report.py")

@@ -39,8 +39,14 @@ def score_pair(name: str, data: Path, model: str) -> dict[str, Any]:
     estimates = {"noisy": denoise(noisy, rate, loaded(model))}
     elapsed = time.process_time() - started
     estimates |= {"untouched": noisy, "clean": denoise(clean, rate, loaded(model))}
-    scores = {kind: {"pesq": pesq_wb(clean, wave, rate), "stoi": stoi(clean, wave, rate), "si_sdr": si_sdr(clean, wave)}
-              for kind, wave in estimates.items()}
+    scores = {
+        kind: {
+            "pesq": pesq_wb(clean, wave, rate),
+            "stoi": stoi(clean, wave, rate),
+            "si_sdr": si_sdr(clean, wave),
+        }
+        for kind, wave in estimates.items()
+    }
     return {"file": name, "seconds": len(noisy) / rate, "cpu_seconds": elapsed, **scores}
 
 
@@ -77,8 +83,10 @@ def main() -> None:
     arguments = parser.parse_args()
     names = sorted(path.name for path in (arguments.data / "noisy").iterdir())[:: arguments.every]
     records = list(scored(names, arguments.data, arguments.model, arguments.jobs))
-    summary: dict[str, Any] = {kind: {metric: mean(record[kind][metric] for record in records) for metric in METRICS}
-                               for kind in ("untouched", "noisy", "clean")}
+    summary: dict[str, Any] = {
+        kind: {metric: mean(record[kind][metric] for record in records) for metric in METRICS}
+        for kind in ("untouched", "noisy", "clean")
+    }
     summary["pairs"] = len(records)
     summary["rtf"] = sum(record["cpu_seconds"] for record in records) / sum(record["seconds"] for record in records)
     for kind in ("untouched", "noisy", "clean"):
@@ -87,7 +95,9 @@ def main() -> None:
     print(f"{len(records)} pairs, real-time factor on one thread {summary['rtf']:.4f}")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({"data": arguments.data.name, "model": arguments.model, **summary}, indent=2))
+        arguments.json.write_text(
+            json.dumps({"data": arguments.data.name, "model": arguments.model, **summary}, indent=2)
+        )
 
 
 if __name__ == "__main__":

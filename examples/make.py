@@ -19,8 +19,11 @@ RATE, SECONDS, SNR_DB, RMS_DB = 16000, 10, 5.0, -24.0
 def decode(path: str) -> np.ndarray:
     """First channel of a file as float32 ``(time,)`` at 16 kHz; G.722 through ffmpeg."""
     if path.endswith(".g722"):
-        raw = subprocess.run(["ffmpeg", "-v", "error", "-f", "g722", "-i", path, "-f", "f32le", "-ar", str(RATE), "-"],
-                             check=True, capture_output=True).stdout
+        raw = subprocess.run(
+            ["ffmpeg", "-v", "error", "-f", "g722", "-i", path, "-f", "f32le", "-ar", str(RATE), "-"],
+            check=True,
+            capture_output=True,
+        ).stdout
         return np.frombuffer(raw, np.float32)
     wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return soxr.resample(wave[:, 0], rate, RATE)

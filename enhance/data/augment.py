@@ -25,7 +25,7 @@ def decibels_to_gain(decibels: float) -> float:
 
 def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     """``(time,)`` in the room with that impulse response, cut to its length."""
-    return signal.oaconvolve(wave, response)[: wave.shape[-1]].astype(np.float32)
+    return np.asarray(signal.oaconvolve(wave, response))[: wave.shape[-1]].astype(np.float32)
 
 
 def random_equaliser(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def random_equaliser(waves: np.ndarray, rng: np.random.Generator, sample_rate: i
     for _ in range(rng.integers(1, 4)):
         centre = float(np.exp(rng.uniform(np.log(80), np.log(0.45 * sample_rate))))
         b, a = peaking_filter(centre, rng.uniform(-8, 8), rng.uniform(0.5, 2.5), sample_rate)
-        waves = signal.lfilter(b, a, waves).astype(np.float32)
+        waves = np.asarray(signal.lfilter(b, a, waves)).astype(np.float32)
     return waves
 
 
@@ -53,11 +53,11 @@ def peaking_filter(centre: float, gain_db: float, q: float, sample_rate: int) ->
 def random_band_limit(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     """A telephone, a cheap microphone, a codec: a low-pass from 3 to 7.5 kHz and, half the time, a high-pass."""
     low = rng.uniform(3000, min(7500, 0.48 * sample_rate))
-    sections = signal.butter(int(rng.integers(4, 9)), low, "lowpass", fs=sample_rate, output="sos")
+    sections = np.asarray(signal.butter(int(rng.integers(4, 9)), low, "lowpass", fs=sample_rate, output="sos"))
     if rng.random() < 0.5:
         high = signal.butter(2, rng.uniform(60, 350), "highpass", fs=sample_rate, output="sos")
-        sections = np.concatenate((sections, high))
-    return signal.sosfilt(sections, waves).astype(np.float32)
+        sections = np.concatenate((sections, np.asarray(high)))
+    return np.asarray(signal.sosfilt(sections, waves)).astype(np.float32)
 
 
 def clip(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -80,8 +80,14 @@ def codec(wave: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nd
 
     file = io.BytesIO()
     container = "MP3" if kind == "MPEG_LAYER_III" else "OGG"
-    soundfile.write(file, wave / peak * 0.9, sample_rate, format=container, subtype=kind,
-                    compression_level=rng.uniform(0.5, 0.95))
+    soundfile.write(
+        file,
+        wave / peak * 0.9,
+        sample_rate,
+        format=container,
+        subtype=kind,
+        compression_level=rng.uniform(0.5, 0.95),
+    )
     file.seek(0)
     decoded = soundfile.read(file, dtype="float32")[0] * (peak / 0.9)
     return np.pad(decoded, (0, max(0, len(wave) - len(decoded))))[: len(wave)].astype(np.float32)

@@ -16,7 +16,13 @@ class MixtureDataset(Dataset[Example]):
     """Example ``n`` is number ``n % per_epoch`` of epoch ``n // per_epoch``, without end."""
 
     def __init__(self, folder: Path, config: MixingConfig, seconds: float, seed: int, per_epoch: int) -> None:
-        self.folder, self.config, self.seconds, self.seed, self.per_epoch = folder, config, seconds, seed, per_epoch
+        self.folder, self.config, self.seconds, self.seed, self.per_epoch = (
+            folder,
+            config,
+            seconds,
+            seed,
+            per_epoch,
+        )
         self._mixer: Mixer | None = None
 
     def __getitem__(self, number: int) -> Example:
@@ -42,8 +48,15 @@ class _Numbers(Sampler[int]):
 
 def loader(dataset: MixtureDataset, batch: int, workers: int, start: int, rank: int = 0, world: int = 1) -> DataLoader:
     """Batches ``(mixture, target)``, each ``(batch, time)`` float32, from example number ``start`` on."""
-    return DataLoader(dataset, batch, sampler=_Numbers(start, rank, world), num_workers=workers,
-                      persistent_workers=workers > 0, prefetch_factor=4 if workers else None, worker_init_fn=_one_thread)
+    return DataLoader(
+        dataset,
+        batch,
+        sampler=_Numbers(start, rank, world),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
 
 
 def _one_thread(_: int) -> None:

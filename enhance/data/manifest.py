@@ -38,13 +38,22 @@ def read_manifest(folder: Path) -> list[Clip]:
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                clip = Clip(folder / row["path"], row["kind"], row["source"], row["speaker"], row["language"],
-                            row["licence"], row["split"])
+                clip = Clip(
+                    folder / row["path"],
+                    row["kind"],
+                    row["source"],
+                    row["speaker"],
+                    row["language"],
+                    row["licence"],
+                    row["split"],
+                )
             except KeyError as error:
                 raise EnhanceError(f"{path}: no column {error}", "see recipes/open-speech/README.md") from None
             if clip.kind not in KINDS or clip.split not in SPLITS:
-                raise EnhanceError(f"{path}, line {number}: kind {clip.kind!r}, split {clip.split!r}",
-                                   f"kinds are {', '.join(KINDS)}, splits {', '.join(SPLITS)}")
+                raise EnhanceError(
+                    f"{path}, line {number}: kind {clip.kind!r}, split {clip.split!r}",
+                    f"kinds are {', '.join(KINDS)}, splits {', '.join(SPLITS)}",
+                )
             clips.append(clip)
     return clips
 
@@ -62,8 +71,10 @@ def scan_folder(folder: Path, kind: str, valid_share: float = 0.1) -> list[Clip]
     items = {path: str(path.relative_to(folder).parent if path.parent != folder else path.stem) for path in paths}
     names = sorted(set(items.values()))
     valid = {name for name in names if _unit_hash(name) < valid_share} or set(names[1:][-1:])
-    return [Clip(path, kind, folder.name, item, "", "", "valid" if item in valid else "train")
-            for path, item in items.items()]
+    return [
+        Clip(path, kind, folder.name, item, "", "", "valid" if item in valid else "train")
+        for path, item in items.items()
+    ]
 
 
 def settle_splits(clips: list[Clip]) -> tuple[list[Clip], list[str]]:

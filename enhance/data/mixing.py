@@ -32,7 +32,9 @@ class MixingConfig(BaseModel):
     clean: Share = Field(0.05, description="speech alone")
     noise_only: Share = Field(0.05, description="no speech at all")
     interferers: dict[Interferer, float] = Field(
-        {"noise": 0.55, "babble": 0.2, "music": 0.1, "coloured": 0.15}, description="relative frequency of each kind")
+        {"noise": 0.55, "babble": 0.2, "music": 0.1, "coloured": 0.15},
+        description="relative frequency of each kind",
+    )
     second: Share = Field(0.35, description="a second interferer on top of the first")
     reverb: Share = Field(0.25, description="speech in a room")
     early_ms: float | None = Field(None, description="reflections the target keeps; None keeps all")
@@ -59,8 +61,11 @@ class Mixer:
         if not self.clips["speech"]:
             raise EnhanceError(f"{store.folder}: no speech in split {split!r}", "prepare it with more speakers")
         # A kind that the store lacks is not drawn.
-        known = {name: weight for name, weight in config.interferers.items()
-                 if name in ("babble", "coloured") or self.clips[name]}
+        known = {
+            name: weight
+            for name, weight in config.interferers.items()
+            if name in ("babble", "coloured") or self.clips[name]
+        }
         self.names = list(known)
         self.weights = np.array(list(known.values())) / sum(known.values())
         self.chances = {kind: _chances(items) for kind, items in self.clips.items()}

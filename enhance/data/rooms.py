@@ -26,8 +26,14 @@ def simulate(seed: int, sample_rate: int) -> np.ndarray:
             break
         except ValueError:  # too large for so short a reverberation: take another one
             continue
-    room = pra.ShoeBox(size, fs=sample_rate, materials=pra.Material(absorption), max_order=min(order, 17),
-                       ray_tracing=True, air_absorption=True)
+    room = pra.ShoeBox(
+        size,
+        fs=sample_rate,
+        materials=pra.Material(absorption),
+        max_order=min(order, 17),
+        ray_tracing=True,
+        air_absorption=True,
+    )
     microphone, source = rng.uniform(0.5, size - 0.5), rng.uniform(0.5, size - 0.5)
     while np.linalg.norm(source - microphone) < 0.5:
         source = rng.uniform(0.5, size - 0.5)

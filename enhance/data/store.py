@@ -48,8 +48,14 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
     return np.rint(np.clip(mono, -1.0, 1.0) * 32767).astype(np.int16)
 
 
-def build(folder: Path, clips: Iterable[Clip], responses: Iterable[tuple[str, np.ndarray]], sample_rate: int,
-          jobs: int, done: Callable[[], object] = lambda: None) -> Store:
+def build(
+    folder: Path,
+    clips: Iterable[Clip],
+    responses: Iterable[tuple[str, np.ndarray]],
+    sample_rate: int,
+    jobs: int,
+    done: Callable[[], object] = lambda: None,
+) -> Store:
     """Decode ``clips`` and add simulated room responses (item, float ``(time,)``), into ``folder``.
 
     Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip.
@@ -79,8 +85,11 @@ def build(folder: Path, clips: Iterable[Clip], responses: Iterable[tuple[str, np
             samples = np.rint(response / np.abs(response).max() * 32767)
             append(samples, "rir", "simulated", item, "", "own work", "valid" if number % 10 == 9 else "train")
             done()
-    index = {"sample_rate": sample_rate, "fingerprint": digest.hexdigest()[:16],
-             "entries": [vars(entry) for entry in entries]}
+    index = {
+        "sample_rate": sample_rate,
+        "fingerprint": digest.hexdigest()[:16],
+        "entries": [vars(entry) for entry in entries],
+    }
     (partial_folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial_folder.replace(folder)

@@ -10,8 +10,15 @@ from enhance.stft import stft
 EPS = 1e-8
 
 
-def compressed_spectrum(estimate: Tensor, target: Tensor, mixture: Tensor, n_fft: int = 512, hop: int = 256,
-                        power: float = 0.3, complex_weight: float = 0.3) -> Tensor:
+def compressed_spectrum(
+    estimate: Tensor,
+    target: Tensor,
+    mixture: Tensor,
+    n_fft: int = 512,
+    hop: int = 256,
+    power: float = 0.3,
+    complex_weight: float = 0.3,
+) -> Tensor:
     """Mean squared error between power-compressed spectra, of modulus and of complex value.
 
     ``(1 - w) * (|S|^p - |Ŝ|^p)^2 + w * ||S|^p e^(i arg S) - |Ŝ|^p e^(i arg Ŝ)|^2``, the mean over bins;
@@ -33,8 +40,9 @@ def _compress(spectrum: Tensor, power: float) -> tuple[Tensor, Tensor]:
     return spectrum * (compressed / modulus), compressed
 
 
-def multi_resolution_stft(estimate: Tensor, target: Tensor, mixture: Tensor,
-                          windows: tuple[int, ...] = (512, 1024, 2048)) -> Tensor:
+def multi_resolution_stft(
+    estimate: Tensor, target: Tensor, mixture: Tensor, windows: tuple[int, ...] = (512, 1024, 2048)
+) -> Tensor:
     """Spectral convergence plus log-modulus distance, the mean over windows with a hop of a quarter.
 
     Yamamoto et al. 2020 (arXiv 1910.11480, equations 3 to 6), on ``(..., time)``. Targets that are silent
@@ -57,8 +65,7 @@ def _modulus(spectrum: Tensor) -> Tensor:
     return (torch.view_as_real(spectrum).square().sum(-1) + EPS).sqrt()
 
 
-def spectrogram_mse(estimate: Tensor, target: Tensor, mixture: Tensor, n_fft: int = 1024,
-                    hop: int = 256) -> Tensor:
+def spectrogram_mse(estimate: Tensor, target: Tensor, mixture: Tensor, n_fft: int = 1024, hop: int = 256) -> Tensor:
     """Mean squared error of complex spectra (the "Spec" loss of Choi et al. 2019, table 2)."""
     difference = stft(estimate - target, n_fft, hop)
     return torch.view_as_real(difference).square().sum(-1).mean()

@@ -37,8 +37,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save(path: Path, model: nn.Module, arguments: Mapping[str, Any], provenance: Mapping[str, Any],
-         weights: Mapping[str, Tensor] | None = None) -> None:
+def save(
+    path: Path,
+    model: nn.Module,
+    arguments: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write ``model`` (or ``weights`` in its place: an average of them) and how to build it again.
 
     ``arguments`` are the constructor's; ``provenance`` says where the weights come from: recipe, data
@@ -84,8 +89,9 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def shipped() -> dict[str, Path]:
     """The presets whose weights are in the package: name to file."""
-    return {name: PRETRAINED / f"{name}.safetensors" for name in presets()
-            if (PRETRAINED / f"{name}.safetensors").is_file()}
+    return {
+        name: PRETRAINED / f"{name}.safetensors" for name in presets() if (PRETRAINED / f"{name}.safetensors").is_file()
+    }
 
 
 def find(name: str) -> Path:
@@ -96,8 +102,10 @@ def find(name: str) -> Path:
     if name in weights:
         return weights[name]
     if name in presets():
-        raise EnhanceError(f"model {name!r} has no shipped weights",
-                           f"train it and give the .safetensors file, or take {DEFAULT!r}")
+        raise EnhanceError(
+            f"model {name!r} has no shipped weights",
+            f"train it and give the .safetensors file, or take {DEFAULT!r}",
+        )
     import difflib
 
     near = difflib.get_close_matches(name, weights, n=1)

@@ -32,8 +32,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class MaskNet(nn.Module):
     """Spectra in, masked spectra out; real arithmetic and no STFT, so that all of it can be compiled."""
 
-    def __init__(self, bins: int, widths: list[int], hidden: int, blocks: int, compression: float,
-                 bound: float) -> None:
+    def __init__(
+        self, bins: int, widths: list[int], hidden: int, blocks: int, compression: float, bound: float
+    ) -> None:
         super().__init__()
         inputs = [3, *widths[:-1]]
         outputs = [widths[0], *widths[:-1]]
@@ -44,8 +45,9 @@ class MaskNet(nn.Module):
         self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(inputs, widths, strict=True))
         self.band_embedding = nn.Parameter(torch.zeros(self.bands, widths[-1]))
         self.blocks = nn.ModuleList(TimeFrequencyBlock(widths[-1], self.bands, hidden) for _ in range(blocks))
-        self.decoders = nn.ModuleList(BandConv(a, b, up=True)
-                                      for a, b in zip(reversed(widths), reversed(outputs), strict=True))
+        self.decoders = nn.ModuleList(
+            BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
+        )
         self.head = nn.Linear(widths[0] + 3, 2)
         nn.init.normal_(self.band_embedding, std=0.02)
         nn.init.zeros_(self.head.weight)
@@ -103,8 +105,17 @@ class CompactUNet(nn.Module):
 
     channels = 1
 
-    def __init__(self, widths: list[int], hidden: int, blocks: int, n_fft: int = 512, compression: float = 0.3,
-                 bound: float = 2.0, sample_rate: int = 16000, sources: tuple[str, ...] = ("speech",)) -> None:
+    def __init__(
+        self,
+        widths: list[int],
+        hidden: int,
+        blocks: int,
+        n_fft: int = 512,
+        compression: float = 0.3,
+        bound: float = 2.0,
+        sample_rate: int = 16000,
+        sources: tuple[str, ...] = ("speech",),
+    ) -> None:
         super().__init__()
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
@@ -136,7 +147,9 @@ class CompactUNet(nn.Module):
         x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
         spectra = frames_to_spectra(x, self.window, self.block)  # (R, F, N)
         masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, 2)
-        y = spectra_to_frames(torch.view_as_complex(masked).permute(1, 2, 0), self.window, self.block)  # (R, n_fft - hop + T)
+        y = spectra_to_frames(
+            torch.view_as_complex(masked).permute(1, 2, 0), self.window, self.block
+        )  # (R, n_fft - hop + T)
         y = torch.cat((y[:, : self.latency] + state.overlap, y[:, self.latency :]), dim=-1)
         following = StreamState(x[:, length:], y[:, length:], lstm)
         return y[:, :length].reshape(batch, 1, channels, length), following

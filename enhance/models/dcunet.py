@@ -132,9 +132,16 @@ class DCUNet(nn.Module):
     sources = ("speech",)
     channels = 1
 
-    def __init__(self, layers: str = "dcunet-20", mask: str = "bdt", kind: str = "cRMCn",
-                 norm: str = "whitening", n_fft: int = 1024, hop: int = 256, sample_rate: int = 16000,
-                 ) -> None:
+    def __init__(
+        self,
+        layers: str = "dcunet-20",
+        mask: str = "bdt",
+        kind: str = "cRMCn",
+        norm: str = "whitening",
+        n_fft: int = 1024,
+        hop: int = 256,
+        sample_rate: int = 16000,
+    ) -> None:
         super().__init__()
         require("layers", layers, ENCODERS)
         require("mask", mask, MASKS)
@@ -143,8 +150,10 @@ class DCUNet(nn.Module):
         self.encoder_layers = ENCODERS[layers]
         self.kind, self.mask_function = kind, MASKS[mask]
         self.n_fft, self.hop, self.sample_rate = n_fft, hop, sample_rate
-        self.strides = (math.prod(layer.stride[0] for layer in self.encoder_layers),
-                        math.prod(layer.stride[1] for layer in self.encoder_layers))
+        self.strides = (
+            math.prod(layer.stride[0] for layer in self.encoder_layers),
+            math.prod(layer.stride[1] for layer in self.encoder_layers),
+        )
         self.align = hop * self.strides[1]
         self.context = context(self.encoder_layers, n_fft, hop)
 
@@ -212,8 +221,9 @@ def channel_counts(layers: str, kind: str) -> tuple[tuple[int, ...], tuple[int, 
     return (ends, *counts), (*DECODER_CHANNELS.get(layers, reversed(counts[:-1])), ends)
 
 
-def block(layer: Layer, c_in: int, c_out: int, kind: str, norm: str, transposed: bool = False,
-          last: bool = False) -> nn.Sequential:
+def block(
+    layer: Layer, c_in: int, c_out: int, kind: str, norm: str, transposed: bool = False, last: bool = False
+) -> nn.Sequential:
     """Convolution, batch normalisation, leaky ReLU; the last block is a convolution with a bias alone."""
     is_complex = kind == "cRMCn"
     if is_complex:

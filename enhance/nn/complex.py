@@ -38,8 +38,16 @@ class ComplexConv2d(nn.Module):
     :class:`torch.nn.Conv2d`. ``bias`` adds one complex number per output channel.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: Size2d, stride: Size2d = (1, 1),
-                 padding: Size2d = (0, 0), bias: bool = False, init: str = "he") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Size2d,
+        stride: Size2d = (1, 1),
+        padding: Size2d = (0, 0),
+        bias: bool = False,
+        init: str = "he",
+    ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
         self.real = nn.Parameter(torch.empty(out_channels, in_channels, *kernel))
@@ -66,8 +74,16 @@ class ComplexConvTranspose2d(nn.Module):
     ``bias`` adds one complex number per output channel.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: Size2d, stride: Size2d = (1, 1),
-                 padding: Size2d = (0, 0), bias: bool = False, init: str = "he") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Size2d,
+        stride: Size2d = (1, 1),
+        padding: Size2d = (0, 0),
+        bias: bool = False,
+        init: str = "he",
+    ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
         self.real = nn.Parameter(torch.empty(in_channels, out_channels, *kernel))

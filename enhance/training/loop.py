@@ -30,7 +30,13 @@ from enhance.training import state as states
 from enhance.training.recipe import Recipe
 from enhance.training.validate import Scores, examples, steering_score, untouched, validate
 
-BEST, LAST, STATE, RESOLVED, LOG = "best.safetensors", "last.safetensors", "state.pt", "recipe.json", "metrics.jsonl"
+BEST, LAST, STATE, RESOLVED, LOG = (
+    "best.safetensors",
+    "last.safetensors",
+    "state.pt",
+    "recipe.json",
+    "metrics.jsonl",
+)
 MAX_SKIPPED = 20  # steps in a row whose gradient is not finite
 
 
@@ -63,14 +69,22 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     torch.manual_seed(recipe.seed)
     fabric = Fabric(accelerator=recipe.run.accelerator, devices=1, precision=recipe.run.precision)
     model, arguments = build_model(recipe)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.optim.lr, betas=recipe.optim.betas,
-                                  weight_decay=recipe.optim.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.optim.lr,
+        betas=recipe.optim.betas,
+        weight_decay=recipe.optim.weight_decay,
+    )
     run = Run(model, optimizer, states.Average(model, recipe.optim.ema))
     if resume:
         restore(run, folder / STATE)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESOLVED).write_text(recipes.dump(recipe), encoding="utf-8")
-    provenance = {"recipe": recipe.model_dump(mode="json"), "data": store.fingerprint, "init": _origin(recipe)}
+    provenance = {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": store.fingerprint,
+        "init": _origin(recipe),
+    }
     _Session(recipe, folder, fabric, store, run, arguments, provenance).go()
 
 
@@ -81,8 +95,10 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
         try:
             model.load_state_dict(load_model(recipe.init).state_dict())
         except RuntimeError:
-            raise EnhanceError(f"{recipe.init}: weights of another model than {recipe.model!r}",
-                               "take the model of that checkpoint, or leave out init") from None
+            raise EnhanceError(
+                f"{recipe.init}: weights of another model than {recipe.model!r}",
+                "take the model of that checkpoint, or leave out init",
+            ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
 
 
@@ -143,12 +159,22 @@ class Interruption:
 class _Session:
     """One stretch of a run, from start or resumption to its end or an interruption."""
 
-    def __init__(self, recipe: Recipe, folder: Path, fabric: Fabric, store: Store, run: Run,
-                 arguments: dict[str, Any], provenance: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        fabric: Fabric,
+        store: Store,
+        run: Run,
+        arguments: dict[str, Any],
+        provenance: dict[str, Any],
+    ) -> None:
         self.recipe, self.folder, self.fabric, self.store, self.run = recipe, folder, fabric, store, run
         self.arguments, self.provenance = arguments, provenance
-        self.losses = {name: (weight, losses.create(name, **recipe.loss_options.get(name, {})))
-                       for name, weight in recipe.loss.items()}
+        self.losses = {
+            name: (weight, losses.create(name, **recipe.loss_options.get(name, {})))
+            for name, weight in recipe.loss.items()
+        }
         # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.
         run.model.to(fabric.device)
         if recipe.run.compile and compiler_found():
@@ -163,8 +189,10 @@ class _Session:
         self.writer = SummaryWriter(str(self.folder / "tensorboard"))
         self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds)
         self.baseline = untouched(self.listed, self.store.sample_rate)
-        note(f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
-             f"step {run.step} of {recipe.optim.steps}, in {self.folder}")
+        note(
+            f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
+            f"step {run.step} of {recipe.optim.steps}, in {self.folder}"
+        )
         try:
             with Interruption() as self.interruption:
                 self._steps()
@@ -192,8 +220,10 @@ class _Session:
                 finite = math.isfinite(values["loss"]) and math.isfinite(values["norm"])
                 skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
                 if skipped_in_a_row >= MAX_SKIPPED:
-                    raise EnhanceError(f"{recipe.name}: loss not finite for {MAX_SKIPPED} steps in a row",
-                                       "lower optim.lr, and --resume from the last checkpoint")
+                    raise EnhanceError(
+                        f"{recipe.name}: loss not finite for {MAX_SKIPPED} steps in a row",
+                        "lower optim.lr, and --resume from the last checkpoint",
+                    )
                 now = time.monotonic()
                 elapsed, started = now - started, now
                 run.seconds += elapsed
@@ -248,21 +278,35 @@ class _Session:
         values = {name: steering_score(scores, self.baseline) for name, (scores, _) in found.items()}
         name = max(values, key=lambda key: values[key])
         scores, weights = found[name]
-        record = {"step": run.step, "hours": run.seconds / 3600, "skipped": run.skipped, "weights": name,
-                  "score": values[name], "score_raw": values["raw"], "score_average": values["average"],
-                  "scores": scores}
+        record = {
+            "step": run.step,
+            "hours": run.seconds / 3600,
+            "skipped": run.skipped,
+            "weights": name,
+            "score": values[name],
+            "score_raw": values["raw"],
+            "score_average": values["average"],
+            "scores": scores,
+        }
         run.history.append(record)
         self._log("valid", record)
-        note(f"step {run.step}: score {values[name]:.3f} ({name}; raw {values['raw']:.3f}, average "
-             f"{values['average']:.3f})  " + "  ".join(
-                 f"{kind} {row['pesq']:.2f}/{row['stoi']:.3f}/{row['si_sdr']:.1f}" for kind, row in scores.items()))
+        note(
+            f"step {run.step}: score {values[name]:.3f} ({name}; raw {values['raw']:.3f}, average "
+            f"{values['average']:.3f})  "
+            + "  ".join(
+                f"{kind} {row['pesq']:.2f}/{row['stoi']:.3f}/{row['si_sdr']:.1f}" for kind, row in scores.items()
+            )
+        )
         if values[name] > run.best:
             run.best = values[name]
             self._write(BEST, weights, record)
 
     def _scores(self) -> Scores:
         forward = getattr(self.run.model, "net", self.run.model)
-        compiled, forward._compiled_call_impl = forward._compiled_call_impl, None  # other shapes: not worth compiling
+        compiled, forward._compiled_call_impl = (
+            forward._compiled_call_impl,
+            None,
+        )  # other shapes: not worth compiling
         try:
             return validate(self.run.model, self.listed, self.fabric.device)
         finally:
@@ -271,13 +315,22 @@ class _Session:
     def _save(self) -> None:
         run = self.run
         self._write(LAST, run.average.weights, run.history[-1] if run.history else {})
-        state = {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(),
-                 "average": run.average.weights, "generator": torch.get_rng_state()}
+        state = {
+            "model": run.model.state_dict(),
+            "optimizer": run.optimizer.state_dict(),
+            "average": run.average.weights,
+            "generator": torch.get_rng_state(),
+        }
         counters = {name: getattr(run, name) for name in ("step", "seconds", "skipped", "best", "history")}
         states.save(self.folder / STATE, state | counters)
 
     def _write(self, name: str, weights: dict[str, Tensor], record: dict[str, Any]) -> None:
-        provenance = {**self.provenance, "step": self.run.step, "hours": self.run.seconds / 3600, "valid": record}
+        provenance = {
+            **self.provenance,
+            "step": self.run.step,
+            "hours": self.run.seconds / 3600,
+            "valid": record,
+        }
         save_checkpoint(self.folder / name, self.run.model, self.arguments, provenance, weights)
 
     def _log(self, kind: str, values: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from enhance import losses
 from enhance.data.mixing import MixingConfig
 from enhance.errors import EnhanceError
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 
 class _Table(BaseModel):

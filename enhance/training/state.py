@@ -47,8 +47,9 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise EnhanceError(f"{path}: no run to resume", "leave out --resume") from None
     except Exception as error:
-        raise EnhanceError(f"{path}: damaged ({error})", "start again from the checkpoint beside it, with --set init=…") \
-            from None
+        raise EnhanceError(
+            f"{path}: damaged ({error})", "start again from the checkpoint beside it, with --set init=…"
+        ) from None
 
 
 def to_device(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

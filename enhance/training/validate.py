@@ -22,8 +22,18 @@ from enhance.metrics.stoi import stoi
 SEED = 20190224  # of the list; changing it makes scores incomparable
 SI_SDR_CAP = 30.0  # dB; more than that nobody hears, and clean speech has no limit
 
-_PLAIN = {"clean": 0.0, "noise_only": 0.0, "second": 0.0, "reverb": 0.0, "equalise": 0.0, "band_limit": 0.0,
-          "clip": 0.0, "codec": 0.0, "snr_db": (-5.0, 20.0), "level_db": (-35.0, -20.0)}
+_PLAIN = {
+    "clean": 0.0,
+    "noise_only": 0.0,
+    "second": 0.0,
+    "reverb": 0.0,
+    "equalise": 0.0,
+    "band_limit": 0.0,
+    "clip": 0.0,
+    "codec": 0.0,
+    "snr_db": (-5.0, 20.0),
+    "level_db": (-35.0, -20.0),
+}
 KINDS: dict[str, MixingConfig] = {
     name: MixingConfig(**{**_PLAIN, **changes})  # pyright: ignore[reportArgumentType]
     for name, changes in {
@@ -48,7 +58,8 @@ def examples(store: Store, clips: int, seconds: float) -> dict[str, list[Example
     found: dict[str, list[Example]] = {}
     for kind, config in KINDS.items():
         mixer = Mixer(store, "valid", config, frames, SEED)
-        if kind == "music" and not mixer.clips["music"] or kind == "reverberant" and not mixer.clips["rir"]:
+        needed = {"music": "music", "reverberant": "rir"}.get(kind, "speech")
+        if not mixer.clips[needed]:
             continue
         epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
         while len(found[kind]) < clips and index < 10 * clips:
@@ -62,26 +73,40 @@ def examples(store: Store, clips: int, seconds: float) -> dict[str, list[Example
 def score(target: np.ndarray, estimate: np.ndarray, sample_rate: int) -> dict[str, float]:
     """PESQ-WB, STOI and SI-SDR (dB, at most 30) of ``(time,)``; empty where one of them is not defined."""
     try:
-        return {"pesq": pesq_wb(target, estimate, sample_rate), "stoi": stoi(target, estimate, sample_rate),
-                "si_sdr": float(np.clip(si_sdr(target, estimate), -SI_SDR_CAP, SI_SDR_CAP))}
+        return {
+            "pesq": pesq_wb(target, estimate, sample_rate),
+            "stoi": stoi(target, estimate, sample_rate),
+            "si_sdr": float(np.clip(si_sdr(target, estimate), -SI_SDR_CAP, SI_SDR_CAP)),
+        }
     except EnhanceError:
         return {}
 
 
-def validate(model: nn.Module, listed: dict[str, list[Example]], device: torch.device, jobs: int = 1,
-             done: Callable[[], object] = lambda: None) -> Scores:
+def validate(
+    model: nn.Module,
+    listed: dict[str, list[Example]],
+    device: torch.device,
+    jobs: int = 1,
+    done: Callable[[], object] = lambda: None,
+) -> Scores:
     """Mean scores of each kind, of the estimates of ``model`` (a speech denoiser) on :func:`examples`.
 
     An estimate that cannot be scored, because it is silent, gets the lowest value of each metric.
     """
-    pairs = [(kind, example.target, estimate(model, example.mixture, device))
-             for kind, found in listed.items() for example in found]
+    pairs = [
+        (kind, example.target, estimate(model, example.mixture, device))
+        for kind, found in listed.items()
+        for example in found
+    ]
     rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in listed}
     for (kind, _, _), row in zip(pairs, _scored(pairs, model.sample_rate, jobs), strict=True):  # pyright: ignore
         rows[kind].append(row or {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP})
         done()
-    return {kind: {metric: mean(row[metric] for row in found) for metric in ("pesq", "stoi", "si_sdr")}
-            for kind, found in rows.items() if found}
+    return {
+        kind: {metric: mean(row[metric] for row in found) for metric in ("pesq", "stoi", "si_sdr")}
+        for kind, found in rows.items()
+        if found
+    }
 
 
 def _scored(pairs: list[tuple[str, np.ndarray, np.ndarray]], rate: int, jobs: int) -> Iterable[dict[str, float]]:
@@ -120,5 +145,7 @@ def steering_score(scores: Scores, baseline: Scores) -> float:
     denoisers. Clean speech is a kind like the others: there every change is a loss.
     """
     spread = {"pesq": 0.5, "stoi": 0.05, "si_sdr": 5.0}
-    return mean(mean((scores[kind][metric] - baseline[kind][metric]) / unit for metric, unit in spread.items())
-                for kind in scores)
+    return mean(
+        mean((scores[kind][metric] - baseline[kind][metric]) / unit for metric, unit in spread.items())
+        for kind in scores
+    )

@@ -24,10 +24,13 @@ def test_reads_what_a_manifest_says(tmp_path):
     assert read_manifest(tmp_path) == [Clip(tmp_path / "a/b.wav", "noise", "s", "rec1", "", "CC0", "valid")]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("path,kind\na.wav,noise\n", "no column 'source'"),
-    (HEADER + "a.wav,noise,s,r,,1,CC0,dev\n", "line 2: kind 'noise', split 'dev'"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,kind\na.wav,noise\n", "no column 'source'"),
+        (HEADER + "a.wav,noise,s,r,,1,CC0,dev\n", "line 2: kind 'noise', split 'dev'"),
+    ],
+)
 def test_a_bad_manifest_is_named(tmp_path, text, message):
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(EnhanceError, match=message):

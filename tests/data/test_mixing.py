@@ -15,8 +15,16 @@ from enhance.data.mixing import Mixer, MixingConfig, at_snr
 from enhance.data.store import Store
 from enhance.errors import EnhanceError
 
-PLAIN = {"clean": 0.0, "noise_only": 0.0, "second": 0.0, "reverb": 0.0, "equalise": 0.0, "band_limit": 0.0,
-         "clip": 0.0, "codec": 0.0}
+PLAIN = {
+    "clean": 0.0,
+    "noise_only": 0.0,
+    "second": 0.0,
+    "reverb": 0.0,
+    "equalise": 0.0,
+    "band_limit": 0.0,
+    "clip": 0.0,
+    "codec": 0.0,
+}
 FRAMES = 16000
 
 
@@ -60,7 +68,9 @@ def test_the_same_key_gives_the_same_example(store):
 def test_every_part_of_the_key_matters(store):
     base = Mixer(store, "train", MixingConfig(), FRAMES, seed=3).example(2, 5).mixture
     for seed, epoch, index in ((4, 2, 5), (3, 1, 5), (3, 2, 6)):
-        assert not np.array_equal(base, Mixer(store, "train", MixingConfig(), FRAMES, seed).example(epoch, index).mixture)
+        assert not np.array_equal(
+            base, Mixer(store, "train", MixingConfig(), FRAMES, seed).example(epoch, index).mixture
+        )
 
 
 def test_clean_speech_is_left_alone_and_pure_noise_has_a_silent_target(store):
@@ -91,8 +101,9 @@ def test_target_of_reverberant_speech(store):
 
 
 def test_two_splits_share_no_speaker(store):
-    splits = {split: {(e.kind, e.source, e.item) for e in store.entries if e.split == split}
-              for split in ("train", "valid")}
+    splits = {
+        split: {(e.kind, e.source, e.item) for e in store.entries if e.split == split} for split in ("train", "valid")
+    }
     assert splits["train"]
     assert splits["valid"]
     assert not splits["train"] & splits["valid"]
@@ -113,8 +124,12 @@ def test_a_store_is_whole_or_absent(tmp_path: Path):
 def test_damage_keeps_length_and_stays_finite(seed, frames):
     rng = np.random.default_rng(seed)
     wave = (rng.standard_normal(frames) * 0.1).astype(np.float32)
-    for damaged in (augment.random_equaliser(wave, rng, 16000), augment.random_band_limit(wave, rng, 16000),
-                    augment.clip(wave, rng), augment.reverberate(wave, wave[:500])):
+    for damaged in (
+        augment.random_equaliser(wave, rng, 16000),
+        augment.random_band_limit(wave, rng, 16000),
+        augment.clip(wave, rng),
+        augment.reverberate(wave, wave[:500]),
+    ):
         assert damaged.shape == wave.shape
         assert damaged.dtype == np.float32
         assert np.isfinite(damaged).all()
@@ -153,5 +168,7 @@ def test_coloured_noise_has_unit_rms_and_differs():
     waves = [augment.coloured_noise(8000, rng, 16000) for _ in range(5)]
     for wave in waves:
         assert rms(wave) == pytest.approx(1.0, abs=1e-4)
-    centroids = [np.abs(np.fft.rfft(wave)) ** 2 @ np.arange(4001) / (np.abs(np.fft.rfft(wave)) ** 2).sum() for wave in waves]
+    centroids = [
+        np.abs(np.fft.rfft(wave)) ** 2 @ np.arange(4001) / (np.abs(np.fft.rfft(wave)) ** 2).sum() for wave in waves
+    ]
     assert max(centroids) > 1.5 * min(centroids)

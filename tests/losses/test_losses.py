@@ -106,8 +106,9 @@ def test_si_sdr_leaves_silent_targets_out(triple):
     estimate, target, mixture = triple
     target[1] = 0
     rest = [0, 2]
-    torch.testing.assert_close(neg_si_sdr(estimate, target, mixture),
-                               neg_si_sdr(estimate[rest], target[rest], mixture[rest]))
+    torch.testing.assert_close(
+        neg_si_sdr(estimate, target, mixture), neg_si_sdr(estimate[rest], target[rest], mixture[rest])
+    )
     assert neg_si_sdr(estimate, 0 * target, mixture) == 0
 
 

@@ -50,7 +50,7 @@ def test_closed_form_of_both_terms():
 
 def test_the_worst_estimate_has_plus_one():
     """ŷ = −y of a clean signal: α = 1, D = 1."""
-    target, = rows([1.0, -2.0, 3.0])
+    (target,) = rows([1.0, -2.0, 3.0])
     assert wsdr(-target, target, target).item() == pytest.approx(1, abs=1e-6)
 
 
@@ -77,7 +77,8 @@ def test_a_batch_is_the_mean_of_its_utterances():
 
 amplitudes = st.floats(-1, 1, width=32)
 signals = st.integers(1, 8).flatmap(
-    lambda length: st.tuples(*[st.lists(amplitudes, min_size=length, max_size=length)] * 3))
+    lambda length: st.tuples(*[st.lists(amplitudes, min_size=length, max_size=length)] * 3)
+)
 
 
 @given(signals)

@@ -43,8 +43,10 @@ def test_identical_signals_have_the_highest_scores():
 def test_more_noise_scores_lower():
     wave = voice(3.0, 1)
     noise = np.random.default_rng(0).standard_normal(len(wave)).astype(np.float32)
-    scores = [(pesq_wb(wave, wave + gain * noise, 16000), stoi(wave, wave + gain * noise, 16000))
-              for gain in (0.001, 0.01, 0.1)]
+    scores = [
+        (pesq_wb(wave, wave + gain * noise, 16000), stoi(wave, wave + gain * noise, 16000))
+        for gain in (0.001, 0.01, 0.1)
+    ]
     assert scores == sorted(scores, reverse=True)
     assert scores[0][0] - scores[2][0] > 1.0
 

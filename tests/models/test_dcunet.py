@@ -147,14 +147,17 @@ def set_output(model: DCUNet, *values: float) -> DCUNet:
     return model
 
 
-@pytest.mark.parametrize(("kind", "mask", "output", "gain"), [
-    ("cRMCn", "bdt", (0.5, 0.0), math.tanh(0.5)),
-    ("cRMCn", "bdt", (-3.0, 0.0), -math.tanh(3)),
-    ("cRMCn", "ubd", (2.0, 0.0), 2),
-    ("cRMRn", "ubd", (2.0, 0.0), 2),
-    ("cRMRn", "bdss", (1.0, -100.0), 1 / (1 + math.exp(-1))),
-    ("RMRn", "bdt", (1.0,), 1 / (1 + math.exp(-1))),
-])
+@pytest.mark.parametrize(
+    ("kind", "mask", "output", "gain"),
+    [
+        ("cRMCn", "bdt", (0.5, 0.0), math.tanh(0.5)),
+        ("cRMCn", "bdt", (-3.0, 0.0), -math.tanh(3)),
+        ("cRMCn", "ubd", (2.0, 0.0), 2),
+        ("cRMRn", "ubd", (2.0, 0.0), 2),
+        ("cRMRn", "bdss", (1.0, -100.0), 1 / (1 + math.exp(-1))),
+        ("RMRn", "bdt", (1.0,), 1 / (1 + math.exp(-1))),
+    ],
+)
 def test_a_constant_mask_scales_the_signal(kind, mask, output, gain):
     model = set_output(DCUNet("dcunet-10", mask=mask, kind=kind), *output).eval()
     x = torch.randn(2, 2, 5000)
@@ -235,7 +238,7 @@ def test_reach_in_frames_is_exact_at_every_position_of_the_strides(narrow, settl
     x = torch.randn(1, 2, 257, 2 * middle + 1, dtype=torch.float64, requires_grad=True)
     o = model.unet(x)
     for frame in range(middle, middle + period):
-        gradient, = torch.autograd.grad(o[..., frame].square().sum(), x, retain_graph=True)
+        (gradient,) = torch.autograd.grad(o[..., frame].square().sum(), x, retain_graph=True)
         touched = gradient.abs().sum((0, 1, 2)).nonzero().flatten()
         expected = dcunet.frames_behind(model.encoder_layers, frame)
         assert (touched.min().item(), touched.max().item()) == expected
@@ -252,7 +255,7 @@ def test_reach_in_samples_is_exact(narrow, settle):
     for sample in range(middle, middle + model.align):
         if sample % 16 not in (0, 1, 15):  # the ends of a hop, where the most and the fewest frames reach
             continue
-        gradient, = torch.autograd.grad(y[sample], x, retain_graph=True)
+        (gradient,) = torch.autograd.grad(y[sample], x, retain_graph=True)
         touched = gradient.flatten().nonzero().flatten()
         reached_left.append(sample - touched.min().item())
         reached_right.append(touched.max().item() - sample)

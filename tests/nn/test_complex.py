@@ -54,16 +54,21 @@ def transposed_by_taps(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -
     result = x.new_zeros(x.shape[0], weight.shape[1], rows, columns)
     for f in range(weight.shape[2]):
         for n in range(weight.shape[3]):
-            target = result[:, :, f : f + (x.shape[2] - 1) * stride[0] + 1 : stride[0],
-                            n : n + (x.shape[3] - 1) * stride[1] + 1 : stride[1]]
+            target = result[
+                :,
+                :,
+                f : f + (x.shape[2] - 1) * stride[0] + 1 : stride[0],
+                n : n + (x.shape[3] - 1) * stride[1] + 1 : stride[1],
+            ]
             target += torch.einsum("io,bifn->bofn", weight[:, :, f, n], x)
     return result[:, :, padding[0] : rows - padding[0], padding[1] : columns - padding[1]]
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), SHAPES)
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("layer", "reference"), [(ComplexConv2d, conv_by_taps),
-                                                  (ComplexConvTranspose2d, transposed_by_taps)])
+@pytest.mark.parametrize(
+    ("layer", "reference"), [(ComplexConv2d, conv_by_taps), (ComplexConvTranspose2d, transposed_by_taps)]
+)
 def test_convolution_equals_complex_arithmetic(layer, reference, bias, kernel, stride, padding):
     module = layer(3, 4, kernel, stride, padding, bias=bias).double()
     x = torch.randn(2, 6, 9, 13, dtype=torch.float64)
@@ -150,7 +155,7 @@ def test_normalisation_equals_its_formula():
     for c in range(3):
         v = torch.stack([vrr[c] + 1e-5, vri[c], vri[c], vii[c] + 1e-5]).reshape(2, 2)
         values, vectors = torch.linalg.eigh(v)
-        root = vectors @ torch.diag(values ** -0.5) @ vectors.T  # V^(−1/2) by another road
+        root = vectors @ torch.diag(values**-0.5) @ vectors.T  # V^(−1/2) by another road
         gamma = module.gamma[:, c][[0, 2, 2, 1]].reshape(2, 2)
         pair = x[:, [c, c + 3]] - mean[[c, c + 3]][:, None, None]
         whitened = torch.einsum("ij,bjfn->bifn", gamma @ root, pair)

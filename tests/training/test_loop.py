@@ -22,7 +22,9 @@ from enhance.training.recipe import Recipe
 def recipe(store, **changes) -> Recipe:
     """A tiny model on the made-up data set; ``changes`` as ``table__key=value``."""
     settings: dict = {
-        "name": "tiny", "model": "dcunet-s", "model_options": {"widths": [4, 4, 8], "hidden": 8, "blocks": 1},
+        "name": "tiny",
+        "model": "dcunet-s",
+        "model_options": {"widths": [4, 4, 8], "hidden": 8, "blocks": 1},
         "loss": {"compressed_spectrum": 10.0, "snr": 0.1},
         "data": {"path": store.folder, "seconds": 0.5, "workers": 0, "mixing": {"reverb": 0.0, "codec": 0.0}},
         "optim": {"steps": 6, "batch": 4, "warmup": 2, "lr": 5e-3},
@@ -45,7 +47,11 @@ def log(folder) -> list[dict]:
 
 @pytest.mark.slow
 def test_the_loss_falls(store, tmp_path):
-    loop.train(recipe(store, optim__steps=150, optim__batch=8, optim__lr=1e-2, optim__warmup=10), tmp_path, resume=False)
+    loop.train(
+        recipe(store, optim__steps=150, optim__batch=8, optim__lr=1e-2, optim__warmup=10),
+        tmp_path,
+        resume=False,
+    )
     rows = [row for row in log(tmp_path) if row["kind"] == "train"]
     assert [row["step"] for row in rows] == [50, 100, 150]
     assert rows[-1]["loss"] < 0.75 * rows[0]["loss"]
@@ -165,10 +171,12 @@ def test_the_average_forgets_the_start_and_follows_the_weights():
 def test_sigterm_saves_the_run(store, tmp_path):
     """As a scheduler's pre-emption: the process saves its state and exits with 143."""
     toml = tmp_path / "tiny.toml"
-    toml.write_text(f'model = "dcunet-s"\n[model_options]\nwidths = [4, 4, 8]\nhidden = 8\nblocks = 1\n'
-                    f'[loss]\nwsdr = 1.0\n[data]\npath = "{store.folder}"\nseconds = 0.5\nworkers = 1\n'
-                    "[optim]\nbatch = 2\nsteps = 100000\n[valid]\nclips = 1\nseconds = 2.0\n"
-                    '[run]\ncompile = false\nsave_every = 5\nprecision = "32-true"\n')
+    toml.write_text(
+        f'model = "dcunet-s"\n[model_options]\nwidths = [4, 4, 8]\nhidden = 8\nblocks = 1\n'
+        f'[loss]\nwsdr = 1.0\n[data]\npath = "{store.folder}"\nseconds = 0.5\nworkers = 1\n'
+        "[optim]\nbatch = 2\nsteps = 100000\n[valid]\nclips = 1\nseconds = 2.0\n"
+        '[run]\ncompile = false\nsave_every = 5\nprecision = "32-true"\n'
+    )
     process = subprocess.Popen([sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(tmp_path / "run")])
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / loop.STATE).exists() and time.monotonic() < deadline:

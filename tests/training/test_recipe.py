@@ -19,7 +19,9 @@ def write(folder: Path, text: str, name: str = "default.toml") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/**/*.toml")), ids=lambda path: path.parent.name + "/" + path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("recipes/**/*.toml")), ids=lambda path: path.parent.name + "/" + path.stem
+)
 def test_every_shipped_recipe_is_valid(path):
     recipe = recipes.read(path, [])
     assert recipe.model in presets()
@@ -64,11 +66,14 @@ def test_all_mistakes_are_in_one_report(tmp_path):
     assert "valid.clips:" in report
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    (MINIMAL.replace("wsdr", "wsrd"), "unknown loss 'wsrd'"),
-    (MINIMAL + "[loss_options.wsdr]\npower = 2\n", "no option 'power'"),
-    ("model = ", "not TOML"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL.replace("wsdr", "wsrd"), "unknown loss 'wsrd'"),
+        (MINIMAL + "[loss_options.wsdr]\npower = 2\n", "no option 'power'"),
+        ("model = ", "not TOML"),
+    ],
+)
 def test_mistakes_are_named(tmp_path, text, message):
     with pytest.raises(EnhanceError, match=message):
         recipes.read(write(tmp_path, text), [])

@@ -1,0 +1,57 @@
+"""The project as a whole: lint, format, types, layers, start-up time, generated text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["pyright", "--pythonpath", sys.executable],
+        ["lint-imports"],
+        ["python", "benchmarks/report.py", "--check"],
+    ],
+    ids=" ".join,
+)
+def test_checks_are_clean(command):
+    result = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    program = (
+        "import sys; from enhance.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'torchaudio', 'scipy', 'museval', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        times.append(time.monotonic() - started)
+    assert result.stdout.rstrip().endswith("[]")
+    assert min(times) < 0.5  # 0.3 s on an idle machine; tests may run beside other work
+
+
+def test_import_is_free():
+    program = "import sys, enhance; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False False\n"
+
+
+def test_files_are_short():
+    """Over 400 lines a file wants a reason; there is none yet."""
+    long = [str(path) for path in ROOT.glob("enhance/**/*.py") if len(path.read_text().splitlines()) > 400]
+    assert long == []
