@@ -302,15 +302,8 @@ class _Session:
             self._write(BEST, weights, record)
 
     def _scores(self) -> Scores:
-        forward = getattr(self.run.model, "net", self.run.model)
-        compiled, forward._compiled_call_impl = (
-            forward._compiled_call_impl,
-            None,
-        )  # other shapes: not worth compiling
-        try:
+        with torch.compiler.set_stance("force_eager"):  # other shapes than in training: not worth compiling
             return validate(self.run.model, self.listed, self.fabric.device)
-        finally:
-            forward._compiled_call_impl = compiled
 
     def _save(self) -> None:
         run = self.run

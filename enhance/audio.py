@@ -1,0 +1,378 @@
+"""Sound files in and out, and resampling. Waveforms are float32 ``(channels, time)``, full scale ±1.
+
+Reading goes through soundfile, and through ffmpeg for what soundfile does not know (m4a, mp4, mkv, ...).
+Everything works in blocks, so that memory does not grow with the length of a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from enhance import ffmpeg
+from enhance.errors import EnhanceError
+
+if TYPE_CHECKING:
+    import soundfile
+
+# Ending of a file -> soundfile's name of the container
+CONTAINERS = {
+    ".wav": "WAV", ".wave": "WAV", ".rf64": "RF64", ".w64": "W64", ".flac": "FLAC", ".ogg": "OGG",
+    ".oga": "OGG", ".opus": "OGG", ".mp3": "MP3", ".aif": "AIFF", ".aiff": "AIFF", ".aifc": "AIFF",
+    ".au": "AU", ".snd": "AU", ".caf": "CAF", ".sph": "NIST",
+}  # fmt: skip
+VIDEOS = frozenset((
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".mpg", ".mpeg", ".ts", ".flv", ".3gp",
+))  # fmt: skip
+SOUNDS = CONTAINERS.keys() | {".m4a", ".aac", ".mka", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mp2"}
+TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "tracknumber", "license")
+FLOATS = frozenset(("FLOAT", "DOUBLE"))
+# Codecs that take samples over full scale as they are; what is neither here nor above is made of integers.
+LOSSY = frozenset(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"))
+UNKNOWN_SIZES = frozenset((0, 0x7FFFFFFF, 0xFFFFFFFF))
+SLICE = 16384  # frames handed to libsndfile at once: its Vorbis encoder keeps them on the stack
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a sound file says of itself; ``container`` and ``subtype`` as soundfile calls them."""
+
+    path: Path
+    sample_rate: int  # Hz
+    channels: int
+    frames: int  # as the header promises, 0 if it does not
+    container: str = ""  # empty, as the next, where ffmpeg reads the file
+    subtype: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    video: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+class Reader(Protocol):
+    """A sound file opened for reading, block by block; ``warning`` is filled when it ends too early."""
+
+    info: Info
+
+    @property
+    def warning(self) -> str: ...
+
+    def read(self, frames: int) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+class SoundFileReader:
+    """A file that libsndfile reads."""
+
+    def __init__(self, path: Path, sound: soundfile.SoundFile) -> None:
+        self.sound = sound
+        self.warning: str = ""
+        self.position = 0
+        tags = {name: text for name in TAGS if (text := getattr(sound, name))}
+        frames = max(sound.frames, self._promised())
+        self.info = Info(path, sound.samplerate, sound.channels, frames, sound.format, sound.subtype, tags)
+
+    def _promised(self) -> int:
+        """Frames that a WAV or AIFF header promises where the file is shorter than that, else 0."""
+        found = re.search(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", self.sound.extra_info)
+        if found is None or int(found[1]) in UNKNOWN_SIZES or int(found[2]) == 0:
+            return 0
+        return round(self.sound.frames * int(found[1]) / int(found[2]))
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next ``frames`` samples ``(channels, frames)``, fewer at the end."""
+        import soundfile
+
+        block = np.empty((frames, self.info.channels), dtype=np.float32)
+        try:
+            count = len(self.sound.read(out=block))
+        except soundfile.LibsndfileError:  # the rest is damaged; before that there may be good samples
+            count = max(0, min(frames, self.sound.tell() - self.position))
+        self.position += count
+        if count < frames:
+            self._check_length()
+        return np.ascontiguousarray(block[:count].T)
+
+    def _check_length(self) -> None:
+        promised, rate = self.info.frames, self.info.sample_rate
+        tolerance = promised // 50 if self.info.subtype.startswith("MPEG") else 0  # may be an estimate
+        if self.position < promised - tolerance:
+            self.warning = (f"{self.info.path}: cut off, the header promises {promised / rate:.2f} s; "
+                            f"used the {self.position / rate:.2f} s that are there")
+
+    def close(self) -> None:
+        self.sound.close()
+
+
+class FfmpegReader:
+    """A file that ffmpeg decodes."""
+
+    def __init__(self, path: Path) -> None:
+        self.decoder = ffmpeg.Decoder(path)
+        rate = self.decoder.sample_rate
+        tags = {"tracknumber" if key == "track" else key: text for key, text in self.decoder.tags.items()}
+        frames = round(self.decoder.seconds * rate)
+        self.info = Info(path, rate, self.decoder.channels, frames, tags=tags, video=self.decoder.video)
+
+    @property
+    def warning(self) -> str:
+        return self.decoder.warning
+
+    def read(self, frames: int) -> np.ndarray:
+        """The next ``frames`` samples ``(channels, frames)``, fewer at the end."""
+        return self.decoder.read(frames)
+
+    def close(self) -> None:
+        self.decoder.close()
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[Reader]:
+    """A reader of that file. EnhanceError if it is missing, unreadable, without sound, or needs ffmpeg."""
+    reader = _open(Path(path))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _open(path: Path) -> Reader:
+    import soundfile
+
+    if path.is_dir():
+        raise EnhanceError(f"{path}: is a folder", "give a sound file")
+    if not path.exists():
+        raise EnhanceError(f"{path}: no such file", "check the name")
+    if not os.access(path, os.R_OK):
+        raise EnhanceError(f"{path}: may not be read", "check its permissions")
+    if path.stat().st_size == 0:
+        raise EnhanceError(f"{path}: holds no samples", "the file is empty; give a recording")
+    try:
+        return SoundFileReader(path, soundfile.SoundFile(path))
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw
+        if ffmpeg.executable() is not None:
+            return FfmpegReader(path)
+    if path.suffix.lower() in CONTAINERS:
+        raise EnhanceError(f"{path}: not an audio file", "convert it to WAV, or install ffmpeg")
+    raise EnhanceError(f"{path}: reading it needs ffmpeg", "install ffmpeg and put it on PATH")
+
+
+def info(path: str | Path) -> Info:
+    """Rate, channels, frames and encoding of a sound file. Raises what :func:`opened` raises."""
+    with opened(path) as reader:
+        return reader.info
+
+
+def blocks(reader: Reader, frames: int) -> Iterator[np.ndarray]:
+    """The samples in blocks of ``frames``: float32 ``(channels, time)``.
+
+    EnhanceError, with file and position, at a sample that is NaN or infinite, or if there are no samples.
+    """
+    path, rate, position = reader.info.path, reader.info.sample_rate, 0
+    while (block := reader.read(frames)).shape[1]:
+        if not np.isfinite(block).all():
+            frame = position + int(np.argmin(np.isfinite(block).all(axis=0)))
+            raise EnhanceError(f"{path}: sample {frame} (at {frame / rate:.3f} s) is NaN or infinite",
+                               "repair or export the file again")
+        position += block.shape[1]
+        yield block
+    if not position:
+        raise EnhanceError(f"{path}: holds no samples", "give a recording")
+
+
+def read(path: str | Path) -> tuple[np.ndarray, int]:
+    """A whole file, float32 ``(channels, time)``, and its rate. Raises what `opened` and `blocks` do."""
+    with opened(path) as reader:
+        wave = np.concatenate(list(blocks(reader, 1 << 20)), axis=1)
+        return wave, reader.info.sample_rate
+
+
+def integer_bits(subtype: str) -> int:
+    """Bits of an integer sample, 0 for floats and lossy codecs; logarithmic and adaptive ones count as 16."""
+    if subtype in FLOATS | LOSSY:
+        return 0
+    found = re.search(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)$", subtype)
+    return int(found[1]) if found else 16
+
+
+class SoundFileWriter:
+    """Blocks of float32 ``(channels, time)`` into a file that libsndfile writes.
+
+    Integer samples are rounded and clipped, never wrapped around; ``clipped`` counts samples beyond full
+    scale. Rounding is the inverse of reading: what is read and written unchanged keeps its bits.
+    """
+
+    def __init__(self, path: Path, sample_rate: int, channels: int, container: str, subtype: str,
+                 tags: dict[str, str]) -> None:
+        import soundfile
+
+        self.frames = 0
+        self.clipped = 0
+        self.bits = integer_bits(subtype)
+        self.path = path
+        self.sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container)
+        for name, text in tags.items():
+            with contextlib.suppress(soundfile.LibsndfileError):  # not every container has every tag
+                setattr(self.sound, name, text)
+
+    def write(self, wave: np.ndarray) -> None:
+        """Append ``(channels, time)``; OSError if the disk does not take it."""
+        import soundfile
+
+        data = self._integers(wave) if self.bits else wave
+        frames = np.ascontiguousarray(data.T)
+        try:
+            for start in range(0, len(frames), SLICE):
+                self.sound.write(frames[start : start + SLICE])
+        except (soundfile.LibsndfileError, AssertionError) as error:  # AssertionError: fewer than asked for
+            raise OSError(str(error) or "write failed") from None
+        self.frames += len(frames)
+
+    def _integers(self, wave: np.ndarray) -> np.ndarray:
+        self.clipped += int(np.count_nonzero(np.abs(wave) > 1))
+        scale = 2.0 ** (self.bits - 1)
+        rounded = np.rint(wave.astype(np.float64) * scale).clip(-scale, scale - 1)
+        return rounded.astype(np.int32) << (32 - self.bits)  # libsndfile takes the upper bits
+
+    def finish(self) -> None:
+        """End the file and read its header again: some of libsndfile's encoders are silent on a full disk."""
+        import soundfile
+
+        self.sound.close()
+        try:
+            there = soundfile.info(str(self.path)).frames
+        except soundfile.LibsndfileError as error:
+            raise OSError(str(error)) from None
+        if there < self.frames and not self.path.suffix.lower() == ".mp3":
+            raise OSError(f"only {there} of {self.frames} frames were written")
+
+    def close(self) -> None:
+        import soundfile
+
+        with contextlib.suppress(soundfile.LibsndfileError):
+            self.sound.close()
+
+
+def write(path: str | Path, wave: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
+    """Write float32 ``(channels, time)`` or ``(time,)``; the ending says the container.
+
+    ``subtype`` is soundfile's name (``"PCM_16"``, ``"PCM_24"``, ``"FLOAT"``), by default the container's
+    usual one. The file appears complete or not at all. EnhanceError for an ending that soundfile cannot
+    write, or if the disk does not take it.
+    """
+    import soundfile
+
+    path = Path(path)
+    container = CONTAINERS.get(path.suffix.lower())
+    if container is None:
+        raise EnhanceError(f"{path}: not an ending that can be written", "take .wav or .flac")
+    if subtype is None:
+        subtype = "OPUS" if path.suffix.lower() == ".opus" else str(soundfile.default_subtype(container))
+    wave = np.atleast_2d(wave)
+    with replacing(path) as temporary:
+        writer = SoundFileWriter(temporary, sample_rate, len(wave), container, subtype, {})
+        with contextlib.closing(writer):
+            writer.write(wave)
+            writer.finish()
+
+
+def temporary_name(target: Path) -> Path:
+    """A hidden name beside ``target``, with its ending, that tells which process writes there."""
+    return target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+
+
+def remove_stale(targets: Iterable[Path]) -> None:
+    """Delete temporary files for these targets whose process was killed before it could clean up."""
+    names: dict[Path, set[str]] = {}
+    for target in targets:
+        place = target.resolve()
+        names.setdefault(place.parent, set()).add(place.name)
+    for folder, wanted in names.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
+            if found and found[1] in wanted and not _alive(int(found[2])):
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process, and a file in use cannot be deleted anyway
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary name in the folder of ``target``: at the end it is synced and becomes ``target``.
+
+    After an error or an interruption it is removed, and ``target`` is as before. EnhanceError with the
+    system's reason if the folder or the disk refuses.
+    """
+    target = target.resolve()
+    temporary = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "is the disk full or the folder protected?"
+        raise EnhanceError(f"{target}: cannot be written ({reason})", hint) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+class Resampler:
+    """A streaming resampler without delay: n samples become exactly ceil(n * to_rate / from_rate)."""
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        import soxr
+
+        self.from_rate, self.to_rate, self.channels = from_rate, to_rate, channels
+        self.taken = self.given = 0
+        self.stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="VHQ")
+
+    def push(self, wave: np.ndarray) -> np.ndarray:
+        """The next ``(channels, time)`` to as much as can be said of the output, ``(channels, time)``."""
+        self.taken += wave.shape[1]
+        return self._give(wave, last=False)
+
+    def finish(self) -> np.ndarray:
+        """The rest of the output."""
+        zeros = np.zeros((self.channels, self.from_rate // self.to_rate + 2), dtype=np.float32)
+        return self._give(zeros, last=True)
+
+    def _give(self, wave: np.ndarray, last: bool) -> np.ndarray:
+        data = np.ascontiguousarray(wave.T, dtype=np.float32)
+        resampled = self.stream.resample_chunk(data, last=last).T  # (channels, time)
+        room = -(-self.taken * self.to_rate // self.from_rate) - self.given if last else resampled.shape[1]
+        self.given += min(room, resampled.shape[1])
+        return resampled[:, :room]
+
+
+def resample(wave: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """``(..., time)`` at another rate (Hz): float32 ``(..., ceil(time * to_rate / from_rate))``, no delay."""
+    if from_rate == to_rate:
+        return np.asarray(wave, dtype=np.float32)
+    flat = np.reshape(wave, (-1, np.shape(wave)[-1]))
+    resampler = Resampler(from_rate, to_rate, len(flat))
+    result = np.concatenate((resampler.push(flat), resampler.finish()), axis=1)
+    return result.reshape(*np.shape(wave)[:-1], -1)

@@ -1,0 +1,60 @@
+"""``enhance models``: what there is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from enhance.console import stdout
+
+
+def models(
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each model."),
+) -> None:
+    """List the models: size, cost, rate, sources, whether weights are shipped, and how to cite them."""
+    from enhance.models import presets
+    from enhance.models.checkpoint import shipped
+
+    weights = shipped()
+    rows = [_describe(name, name in weights) for name in presets()]
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+    else:
+        _print_table(rows)
+
+
+def _describe(name: str, has_weights: bool) -> dict[str, Any]:
+    from enhance.models import REGISTRY, create
+    from enhance.models.cost import macs_per_second, parameters
+
+    model = create(name)
+    return {
+        "name": name,
+        "parameters": parameters(model),
+        "macs_per_second": macs_per_second(model),
+        "sample_rate": model.sample_rate,
+        "sources": list(model.sources),  # pyright: ignore[reportArgumentType]
+        "weights": has_weights,
+        "citation": REGISTRY[type(model).__name__][1],
+    }
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("GMAC/s", justify="right", no_wrap=True)
+    table.add_column("rate", justify="right", no_wrap=True)
+    table.add_column("sources")
+    table.add_column("weights", no_wrap=True)
+    table.add_column("citation")
+    for row in rows:
+        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['macs_per_second'] / 1e9:.3f}",
+                      f"{row['sample_rate']} Hz", ", ".join(row["sources"]),
+                      "shipped" if row["weights"] else "none", row["citation"])
+    stdout().print(table)

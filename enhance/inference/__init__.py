@@ -1,0 +1,1 @@
+"""Files in, files out: decode, resample, model in blocks, upper band, encode."""

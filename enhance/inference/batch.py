@@ -1,0 +1,180 @@
+"""Many files: checked first, then spread over workers. Imports nothing heavy until there is work."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from enhance.audio import info, remove_stale
+from enhance.errors import EnhanceError
+from enhance.inference.tasks import Result, Settings, Task
+
+Progress = Callable[[float], None]  # seconds of audio since the last call
+
+
+def check(tasks: Sequence[Task], settings: Settings) -> tuple[list[Result], float]:
+    """Look at everything before the work: what cannot be done, and the seconds of audio of the rest.
+
+    Raises EnhanceError for what holds for all files: strength, device, model.
+    """
+    from enhance.inference.chunks import check_denoiser
+    from enhance.inference.denoise import check_strength
+    from enhance.inference.device import find_device
+    from enhance.inference.output import choose_encoding
+    from enhance.models.checkpoint import load_model
+
+    check_strength(settings.strength)
+    find_device(settings.device)
+    model = load_model(settings.model)
+    failed, seconds = [], 0.0
+    for task in tasks:
+        try:
+            about = info(task.source)
+            check_denoiser(model, about.channels, str(task.source))
+            choose_encoding(task.target, about)
+            seconds += about.seconds
+        except EnhanceError as error:
+            failed.append(Result(task.source, task.target, error=str(error)))
+    return failed, seconds
+
+
+def run(tasks: Sequence[Task], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
+        ) -> Generator[Result, None, None]:
+    """Denoise all, a result for each as it is done; a failure is a result with ``error``.
+
+    With ``jobs`` above one they are spread over that many processes with one thread each, and a process
+    that dies fails the file that it was at. EnhanceError if model or device are not to be had. Where the
+    iterator is closed early, what is half-written is removed.
+    """
+    remove_stale(path for task in tasks for path in task.outputs)
+    if jobs == 1 or len(tasks) == 1:
+        denoise_one = _worker(settings)
+        for task in tasks:
+            yield denoise_one(task, progress)
+    else:
+        yield from _run_parallel(tasks, settings, min(jobs, len(tasks)), progress)
+
+
+def _worker(settings: Settings) -> Callable[[Task, Progress], Result]:
+    """A function that denoises a file with a model that is loaded once."""
+    from enhance.inference.device import find_device
+    from enhance.inference.files import denoise_file
+    from enhance.models.checkpoint import load_model
+
+    device = find_device(settings.device)
+    model = load_model(settings.model, device)
+
+    def denoise_one(task: Task, progress: Progress) -> Result:
+        try:
+            return denoise_file(task, model, device, settings, progress)
+        except EnhanceError as error:
+            return Result(task.source, task.target, error=str(error))
+        except Exception as error:  # one file's trouble is not the others'
+            if os.environ.get("ENHANCE_DEBUG"):
+                raise
+            return Result(task.source, task.target, error=f"{task.source}: {type(error).__name__}: {error}")
+
+    return denoise_one
+
+
+@dataclass
+class Process:
+    """A worker process, seen from outside."""
+
+    process: BaseProcess
+    pipe: Connection
+    task: Task | None = None
+
+
+def _run_parallel(tasks: Sequence[Task], settings: Settings, jobs: int,
+                  progress: Progress) -> Generator[Result, None, None]:
+    waiting = deque(tasks)
+    workers = [_start(settings) for _ in range(jobs)]
+    try:
+        while waiting or any(worker.task for worker in workers):
+            for number, worker in enumerate(workers):
+                if worker.task is None and waiting:
+                    workers[number] = worker if worker.process.is_alive() else _start(settings)
+                    _give(workers[number], waiting.popleft())
+            ready = wait([worker.pipe for worker in workers if worker.task])
+            for worker in workers:
+                if worker.pipe in ready and (result := _receive(worker, progress)) is not None:
+                    worker.task = None
+                    yield result
+    finally:
+        for worker in workers:
+            worker.pipe.close()
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join()
+
+
+def _give(worker: Process, task: Task) -> None:
+    worker.task = task
+    with contextlib.suppress(BrokenPipeError):  # it has just died: `_receive` will say so
+        worker.pipe.send(task)
+
+
+def _receive(worker: Process, progress: Progress) -> Result | None:
+    """The next message of a worker: a result, or None if it was progress."""
+    assert worker.task is not None
+    try:
+        message = worker.pipe.recv()
+    except (EOFError, ConnectionError):
+        worker.process.join()
+        code = worker.process.exitcode
+        what = f"{worker.task.source}: its process died (exit code {code})"
+        return Result(worker.task.source, worker.task.target, error=f"{what}: try fewer --jobs")
+    if isinstance(message, Result):
+        return message
+    progress(message)
+    return None
+
+
+def _start(settings: Settings) -> Process:
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
+    with _interrupts_held():
+        process.start()
+    theirs.close()
+    return Process(process, ours)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Generator[None, None, None]:
+    """Ctrl-C waits. A process that starts meanwhile never sees it: its imports end without a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def _serve(pipe: Connection, settings: Settings) -> None:
+    """A worker's life: take tasks from the pipe until it closes."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(1)  # so that `finally` removes what is half-written
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends us
+    import torch
+
+    torch.set_num_threads(1)
+    denoise_one = _worker(settings)
+    try:
+        while True:
+            pipe.send(denoise_one(pipe.recv(), pipe.send))
+    except (EOFError, BrokenPipeError):  # the parent is gone
+        return

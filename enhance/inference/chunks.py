@@ -1,0 +1,160 @@
+"""A model over a signal that arrives in blocks: equal to one pass over the whole, in flat memory.
+
+A model with a declared ``context`` sees each chunk with that much on either side; a model that streams
+carries its state. Waveforms here are numpy float32 ``(channels, time)`` at the model's rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enhance.errors import EnhanceError
+
+CHUNK_SECONDS = 10.0  # of audio that a model gets at once, all channels together
+
+
+class Fifo:
+    """Samples ``(channels, time)`` that wait for their partners."""
+
+    def __init__(self, channels: int) -> None:
+        self.waiting = np.zeros((channels, 0), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return self.waiting.shape[1]
+
+    def append(self, wave: np.ndarray) -> None:
+        self.waiting = np.concatenate((self.waiting, wave), axis=1) if len(self) else wave
+
+    def take(self, count: int) -> np.ndarray:
+        """The first ``count`` samples, removed from what waits."""
+        taken, self.waiting = self.waiting[:, :count], self.waiting[:, count:]
+        return taken
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Denormal numbers as zeros: in the silence after a sound, recurrent layers would crawl along them."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
+    """EnhanceError, beginning with ``what``, unless ``model`` gives one estimate and takes these channels."""
+    sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
+    if len(sources) != 1:
+        raise EnhanceError(f"{what}: the model separates {', '.join(sources)}", "take one that denoises")
+    if model.channels not in (1, channels):
+        raise EnhanceError(f"{what}: has {channels} channels, the model wants {model.channels}",
+                           "mix the file, or take another model")
+
+
+class Chunked:
+    """Blocks of a mixture in, blocks of the estimate out: what both kinds of model share."""
+
+    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
+        self.model: Any = model
+        self.device = device
+        self.joint = model.channels != 1
+        self.samples = round(CHUNK_SECONDS / channels * self.model.sample_rate)  # wanted in a chunk
+        self.waiting = Fifo(channels)
+        self.taken: int = 0
+        self.given: int = 0
+
+    def _tensor(self, wave: np.ndarray) -> Tensor:
+        """``(channels, time)`` as a mixture: ``(1, C, T)`` if joint, else ``(C, 1, T)``."""
+        tensor = torch.from_numpy(np.ascontiguousarray(wave)).to(self.device)
+        return tensor[None] if self.joint else tensor[:, None]
+
+    def _array(self, estimates: Tensor) -> np.ndarray:
+        """Estimates ``(B, 1, C, T)`` as ``(channels, time)``."""
+        wave = estimates[:, 0]
+        return (wave[0] if self.joint else wave[:, 0]).cpu().numpy()
+
+
+class ContextChunks(Chunked):
+    """A model whose output depends on no more than ``context`` samples of its input on either side.
+
+    Chunks begin on the grid of the model's frames (``align``), and their edges, where they differ from
+    a whole pass, are cut off.
+    """
+
+    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
+        super().__init__(model, channels, device)
+        self.left, self.right = self.model.context
+        self.align = getattr(model, "align", 1)
+        self.step = max(self.samples, self.left + self.right)
+        self.start = 0  # position in the signal of the first sample that waits
+
+    def push(self, wave: np.ndarray) -> np.ndarray:
+        """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
+        self.waiting.append(wave)
+        self.taken += wave.shape[1]
+        done = [wave[:, :0]]
+        while self.taken - self.given >= self.step + self.right:
+            done.append(self._chunk(self.step))
+        return np.concatenate(done, axis=1)
+
+    def finish(self) -> np.ndarray:
+        """The rest of the estimate."""
+        return self._chunk(self.taken - self.given) if self.taken > self.given else self.waiting.take(0)
+
+    def _chunk(self, count: int) -> np.ndarray:
+        """The next ``count`` samples of the estimate."""
+        offset = self.given - self.start
+        with torch.inference_mode(), flushed_denormals():
+            estimates = self.model(self._tensor(self.waiting.waiting[:, : offset + count + self.right]))
+        self.given += count
+        following = max(0, self.given - self.left) // self.align * self.align
+        self.waiting.take(following - self.start)
+        self.start = following
+        return self._array(estimates[..., offset : offset + count])
+
+
+class StreamChunks(Chunked):
+    """A model that carries its state from chunk to chunk; its delay is taken off."""
+
+    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
+        super().__init__(model, channels, device)
+        self.block = self.model.block
+        self.step = max(1, round(self.samples / self.block)) * self.block
+        self.delay = self.model.latency  # samples to be thrown away before the first of the estimate
+        self.state = None
+
+    def push(self, wave: np.ndarray) -> np.ndarray:
+        """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
+        self.waiting.append(wave)
+        self.taken += wave.shape[1]
+        done = [wave[:, :0]]
+        while len(self.waiting) >= self.step:
+            done.append(self._chunk(self.waiting.take(self.step)))
+        return np.concatenate(done, axis=1)
+
+    def finish(self) -> np.ndarray:
+        """The rest of the estimate: zeros push it out of the model."""
+        rest = self.taken - self.given
+        last = self.waiting.take(len(self.waiting))
+        length = last.shape[1] + self.model.latency
+        padding = -(-length // self.block) * self.block - last.shape[1]
+        return self._chunk(np.pad(last, ((0, 0), (0, padding))))[:, :rest]
+
+    def _chunk(self, wave: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), flushed_denormals():
+            estimates, self.state = self.model.stream(self._tensor(wave), self.state)
+        skipped = min(self.delay, wave.shape[1])
+        self.delay -= skipped
+        self.given += wave.shape[1] - skipped
+        return self._array(estimates[..., skipped:])
+
+
+def chunked(model: nn.Module, channels: int, device: torch.device) -> ContextChunks | StreamChunks:
+    """``push`` and ``finish`` for a model in evaluation mode on ``device``, by the reach that it declares."""
+    return (StreamChunks if hasattr(model, "stream") else ContextChunks)(model, channels, device)

@@ -1,0 +1,117 @@
+"""One signal through a denoiser, block by block, and the Python API on top of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enhance.errors import EnhanceError
+from enhance.inference.bands import Bands
+from enhance.inference.chunks import Fifo, check_denoiser, chunked
+from enhance.inference.device import find_device
+from enhance.models.checkpoint import DEFAULT, load_model
+
+Wave = TypeVar("Wave", np.ndarray, Tensor)
+
+
+class SameRate:
+    """A model at the rate of the file: pairs of input and clean signal, as :class:`Bands` gives them."""
+
+    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
+        self.chunks = chunked(model, channels, device)
+        self.inputs = Fifo(channels)
+
+    def push(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.inputs.append(wave)
+        clean = self.chunks.push(wave)
+        return self.inputs.take(clean.shape[1]), clean
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.inputs.take(len(self.inputs)), self.chunks.finish()
+
+
+def denoised(blocks: Iterable[np.ndarray], model: nn.Module, sample_rate: int, channels: int,
+             device: torch.device, strength: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
+
+    Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
+    clean``. The model's rate may differ. EnhanceError if the model gives NaN.
+    """
+    if model.sample_rate == sample_rate:
+        chain = SameRate(model, channels, device)
+    else:
+        rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
+        chain = Bands(chunked(model, channels, device), rate, sample_rate, channels)
+    for block in blocks:
+        yield _mixed(*chain.push(block), strength)
+    yield _mixed(*chain.finish(), strength)
+
+
+def _mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    if not np.isfinite(clean).all():
+        raise EnhanceError("the model's output is not finite", "try --device cpu, or train the model again")
+    return wave, np.float32(1 - strength) * wave + np.float32(strength) * clean
+
+
+def check_strength(strength: float) -> None:
+    """EnhanceError outside 0 to 1."""
+    if not 0 <= strength <= 1:
+        raise EnhanceError(f"strength {strength:g}", "give a number from 0 (none) to 1 (all of the effect)")
+
+
+def denoise(wave: Wave, sample_rate: int, model: str | Path | nn.Module | None = None, strength: float = 1.0,
+            device: str = "auto") -> Wave:
+    """Remove noise from speech.
+
+    ``wave`` is a numpy array or a torch tensor of floats, full scale ±1, ``(time,)`` or ``(..., channels,
+    time)``; ``sample_rate`` in Hz is any. The result has the same type, shape, dtype and device. ``model`` is
+    the name of a shipped model, the path of a checkpoint, or a model from :func:`enhance.load_model` (which
+    is then used on ``device`` and in evaluation mode, and given back as it was); ``None`` is the default
+    model. ``strength`` from 0 to 1 mixes input and result.
+
+    Raises EnhanceError for integers, NaN, an unknown model or device, or a strength outside 0 to 1.
+    """
+    check_strength(strength)
+    where = find_device(device)
+    if not (wave.is_floating_point() if isinstance(wave, Tensor) else np.issubdtype(wave.dtype, np.floating)):
+        raise EnhanceError(f"samples of type {wave.dtype}", "convert them to floats, full scale ±1")
+    array = wave.detach().float().cpu().numpy() if isinstance(wave, Tensor) else wave.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise EnhanceError("the wave holds NaN or infinity", "repair it before denoising")
+    if array.size == 0:
+        return wave
+    network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
+    clean = _whole(array, sample_rate, network, strength, where)
+    if isinstance(wave, Tensor):
+        return torch.from_numpy(clean).to(wave)  # dtype and device
+    return clean.astype(wave.dtype)
+
+
+def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: float,
+           device: torch.device) -> np.ndarray:
+    """``(..., time)`` to the same. Independent channels are one batch, joint ones go signal by signal."""
+    joint = model.channels != 1 and array.ndim > 1
+    signals = array.reshape(-1, array.shape[-2] if joint else math.prod(array.shape[:-1]), array.shape[-1])
+    check_denoiser(model, signals.shape[1] if model.channels != 1 else 1, "the wave")
+    training, home = model.training, next((weight.device for weight in model.parameters()), device)
+    model.eval().to(device)
+    try:
+        rows = []
+        for signal in signals:
+            pairs = denoised(_blocks(signal, sample_rate), model, sample_rate, len(signal), device, strength)
+            rows.append(np.concatenate([output for _, output in pairs], axis=1))
+    finally:
+        model.train(training).to(home)
+    return np.stack(rows).reshape(array.shape)
+
+
+def _blocks(wave: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+    """A whole signal ``(channels, time)`` in blocks of two seconds."""
+    for start in range(0, wave.shape[-1], 2 * sample_rate):
+        yield wave[:, start : start + 2 * sample_rate]

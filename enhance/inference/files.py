@@ -1,0 +1,115 @@
+"""One file: read, denoise, write."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import nn
+
+from enhance.audio import FLOATS, Reader, blocks, opened, replacing
+from enhance.inference.chunks import check_denoiser
+from enhance.inference.denoise import denoised
+from enhance.inference.output import choose_encoding, written
+from enhance.inference.tasks import Result, Settings, Task
+
+BLOCK_SECONDS = 2.0
+CEILING = 1 - 2.0**-15  # the largest sample of 16 bits
+Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def denoise_file(task: Task, model: nn.Module, device: torch.device, settings: Settings,
+                 progress: Callable[[float], None] = lambda seconds: None) -> Result:
+    """Denoise one file into another; memory does not grow with its length.
+
+    ``progress`` is called with the seconds of audio that were read since the last call. Raises
+    EnhanceError, and leaves no half-written file behind.
+    """
+    began = time.perf_counter()
+    with opened(task.source) as reader, contextlib.ExitStack() as stack:
+        info = reader.info
+        check_denoiser(model, info.channels, str(task.source))
+        encoding = choose_encoding(task.target, info)
+        output = stack.enter_context(written(task.target, info, encoding))
+        outputs = [output]
+        if task.noise:
+            outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, video=False))))
+        rate, channels = info.sample_rate, info.channels
+        pairs = denoised(_read(reader, progress), model, rate, channels, device, settings.strength)
+        gain = 1.0
+        if settings.prevent_clipping and encoding.subtype not in FLOATS:
+            pairs, gain = stack.enter_context(lowered(pairs, task.target.parent))
+        if task.plot:
+            pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name))
+        frames = 0
+        for wave, clean in pairs:
+            frames += wave.shape[1]
+            output.write(clean)
+            if task.noise:
+                outputs[1].write(wave - clean)
+        for each in outputs:
+            each.finish()
+    warnings = [reader.warning] if reader.warning else []
+    if output.clipped:
+        warnings.append(f"{task.target}: {output.clipped} samples clipped at full scale; "
+                        "--prevent-clipping lowers the whole file instead")
+    return Result(task.source, task.target, task.noise, task.plot, frames / rate, rate, channels,
+                  time.perf_counter() - began, output.peak, output.clipped, 20 * math.log10(1 / gain),
+                  tuple(warnings))
+
+
+def _read(reader: Reader, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
+    for block in blocks(reader, round(BLOCK_SECONDS * reader.info.sample_rate)):
+        yield block
+        progress(block.shape[1] / reader.info.sample_rate)
+
+
+@contextlib.contextmanager
+def lowered(pairs: Pairs, folder: Path) -> Iterator[tuple[Pairs, float]]:
+    """The same pairs with a gain that keeps the peak of the output below full scale, and that gain.
+
+    The peak is known at the end only, so that all samples wait in an unnamed file in ``folder``.
+    """
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        peak, sizes = 0.0, []
+        for wave, clean in pairs:
+            if clean.size:
+                peak = max(peak, float(np.abs(clean).max()))
+                sizes.append(clean.shape)
+                spool.write(wave.tobytes())
+                spool.write(clean.tobytes())
+        gain = min(1.0, CEILING / peak) if peak else 1.0
+        spool.seek(0)
+        yield _spooled(spool, sizes, gain), gain
+
+
+def _spooled(spool: IO[bytes], sizes: list[tuple[int, ...]], gain: float) -> Pairs:
+    for channels, length in sizes:
+        data = np.frombuffer(spool.read(2 * 4 * channels * length), dtype=np.float32)
+        wave, clean = np.float32(gain) * data.reshape(2, channels, length)
+        yield wave, clean
+
+
+@contextlib.contextmanager
+def plotted(pairs: Pairs, path: Path, sample_rate: int, title: str) -> Iterator[Pairs]:
+    """The same pairs, and at the end a picture of their spectrograms."""
+    from enhance.inference.plot import SpectrogramPair
+
+    spectrograms = SpectrogramPair(sample_rate)
+
+    def watched() -> Pairs:
+        for wave, clean in pairs:
+            spectrograms.push(wave, clean)
+            yield wave, clean
+
+    with replacing(path) as temporary:
+        yield watched()
+        spectrograms.save(temporary, title)

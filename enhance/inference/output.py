@@ -1,0 +1,131 @@
+"""How an output file is encoded, and writing it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from enhance import ffmpeg
+from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits, replacing
+from enhance.errors import EnhanceError
+
+WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """soundfile's names of container and subtype; empty where ffmpeg encodes, by the ending of the file."""
+
+    container: str = ""
+    subtype: str = ""
+    video: bool = False  # pictures are copied from the input
+
+
+def choose_encoding(target: Path, source: Info) -> Encoding:
+    """The input's container and subtype if the ending is the same, else the nearest of the target's.
+
+    EnhanceError if nothing here can write such a file.
+    """
+    suffix = target.suffix.lower()
+    same = suffix == source.path.suffix.lower()
+    if same and source.container and _writable(source.container, source.subtype, source):
+        return _large(Encoding(source.container, source.subtype), source)
+    if suffix in CONTAINERS:
+        encoding = Encoding(CONTAINERS[suffix], nearest_subtype(suffix, source.subtype))
+        if _writable(encoding.container, encoding.subtype, source):
+            return _large(encoding, source)
+    elif suffix not in SOUNDS | VIDEOS:
+        raise EnhanceError(f"{target}: {suffix or 'no ending'} is not a format that can be written",
+                           "take .wav, .flac, .mp3, .m4a, ...")
+    if ffmpeg.executable() is None:
+        what = f"{source.channels} channels at {source.sample_rate} Hz as {suffix[1:]}"
+        raise EnhanceError(f"{target}: writing {what} needs ffmpeg", "install it, or take .wav")
+    return Encoding(video=source.video and (suffix in VIDEOS or same))
+
+
+def nearest_subtype(suffix: str, subtype: str) -> str:
+    """The subtype of that ending's container that keeps the bits of ``subtype``, or as many as it can."""
+    import soundfile
+
+    container = CONTAINERS[suffix]
+    if suffix == ".opus":
+        return "OPUS"
+    default = soundfile.default_subtype(container)
+    available = soundfile.available_subtypes(container)
+    if subtype in available and subtype not in LOSSY:
+        return subtype
+    if default in LOSSY:
+        return default
+    bits = sample_bits(subtype)
+    depths = sorted((integer_bits(name), name) for name in available if re.fullmatch(r"PCM_S?\d+", name))
+    return next((name for depth, name in depths if depth >= bits), depths[-1][1])
+
+
+def sample_bits(subtype: str) -> int:
+    """Bits of a sample; what has none, such as a lossy codec, counts as 16."""
+    return {"FLOAT": 32, "DOUBLE": 64}.get(subtype) or integer_bits(subtype) or 16
+
+
+def _large(encoding: Encoding, source: Info) -> Encoding:
+    size = source.frames * source.channels * sample_bits(encoding.subtype) // 8
+    if encoding.container in ("WAV", "WAVEX") and size > WAV_LIMIT:
+        return Encoding("RF64", encoding.subtype)
+    return encoding
+
+
+def _writable(container: str, subtype: str, source: Info) -> bool:
+    """Does libsndfile write that, with this rate and these channels? The way to know is to begin."""
+    import soundfile
+
+    rate, channels = source.sample_rate, source.channels
+    try:
+        with soundfile.SoundFile(io.BytesIO(), "w", rate, channels, subtype, format=container):
+            return True
+    except (soundfile.LibsndfileError, ValueError):
+        return False
+
+
+class Output:
+    """An output file that is being written."""
+
+    def __init__(self, writer: SoundFileWriter | ffmpeg.Encoder) -> None:
+        self.writer = writer
+        self.peak = 0.0
+
+    @property
+    def clipped(self) -> int:
+        """Samples beyond full scale that an integer format cut off."""
+        return getattr(self.writer, "clipped", 0)
+
+    def write(self, wave: np.ndarray) -> None:
+        """Append ``(channels, time)``."""
+        if wave.size:
+            self.peak = max(self.peak, float(np.abs(wave).max()))
+            self.writer.write(wave)
+
+    def finish(self) -> None:
+        """End the file: OSError if it is not complete."""
+        self.writer.finish()
+
+
+@contextlib.contextmanager
+def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
+    """An output with the rate, channels and tags of ``source``; to be finished by the caller.
+
+    It appears under its own name when the block is left without an error.
+    """
+    with replacing(target) as temporary:
+        rate, channels = source.sample_rate, source.channels
+        if encoding.container:
+            container, subtype = encoding.container, encoding.subtype
+            writer = SoundFileWriter(temporary, rate, channels, container, subtype, source.tags)
+        else:
+            writer = ffmpeg.Encoder(temporary, rate, channels, source.path, encoding.video)
+        with contextlib.closing(writer):
+            yield Output(writer)

@@ -1,0 +1,39 @@
+"""``enhance denoise`` needs no more memory for a long file than for a short one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from toys import noise
+
+# A process counts the memory of the one that it was forked from, hence one of little memory in between.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_mb(environment: dict[str, str], *arguments: str) -> float:
+    """Peak memory of ``enhance ARGUMENTS...``."""
+    command = [sys.executable, "-c", MEASURE, sys.executable, "-m", "enhance.cli", *arguments]
+    run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return int(run.stdout) / (2**20 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.slow
+def test_memory_is_flat(tmp_path: Path, environment: dict[str, str], untrained: str):
+    peaks = []
+    for minutes in (1, 10):
+        source = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(source, "w", 44100, 1) as sound:
+            for _ in range(6 * minutes):
+                sound.write(noise(10, 44100)[0])
+        options = ["--keep-noise", "--plot", "--prevent-clipping"]
+        peaks.append(peak_mb(environment, "denoise", str(source), "-m", untrained, *options))
+    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[1] < 1000

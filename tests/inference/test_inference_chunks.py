@@ -1,0 +1,94 @@
+"""A model in chunks gives what it gives in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import Fir, Gain, Recurrent, noise
+
+from enhance.errors import EnhanceError
+from enhance.inference import chunks
+from enhance.models import create
+
+CPU = torch.device("cpu")
+
+
+def run(model: torch.nn.Module, wave: np.ndarray, block: int) -> np.ndarray:
+    runner = chunks.chunked(model.eval(), len(wave), CPU)
+    parts = [runner.push(wave[:, start : start + block]) for start in range(0, wave.shape[1], block)]
+    return np.concatenate((*parts, runner.finish()), axis=1)
+
+
+def whole(model: torch.nn.Module, wave: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return model.eval()(torch.from_numpy(wave)[:, None])[:, 0, 0].numpy()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    frames=st.integers(1, 12000),
+    block=st.integers(1, 5000),
+    left=st.integers(0, 900),
+    right=st.integers(0, 900),
+)
+def test_chunks_with_context_equal_the_whole(frames: int, block: int, left: int, right: int):
+    wave, model = noise(1, frames, 2), Fir(left, right)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_SECONDS", 0.1)
+        np.testing.assert_allclose(run(model, wave, block), whole(model, wave), atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(frames=st.integers(1, 3000), block=st.integers(1, 1000))
+def test_a_stream_equals_the_whole(frames: int, block: int):
+    wave, model = noise(1, frames, 2), Recurrent()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_SECONDS", 0.05)
+        np.testing.assert_allclose(run(model, wave, block), whole(model, wave), atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, 255, 256, 257, 16000, 50001])
+def test_the_compact_model_in_chunks_equals_the_whole(frames: int, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    model = create("dcunet-s")
+    torch.nn.init.normal_(model.net.head.weight, std=0.1)
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 0.7)
+    wave = noise(1, frames, 2)
+    expected = whole(model, wave)
+    assert np.abs(expected - wave).max() > 1e-4  # it does something
+    np.testing.assert_allclose(run(model, wave, 7001), expected, atol=1e-5)
+
+
+def test_a_context_longer_than_a_chunk_is_kept_exactly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 0.1)
+    model, wave = Fir(9000, 3000), noise(4, 16000)
+    np.testing.assert_allclose(run(model, wave, 32000), whole(model, wave), atol=1e-5)
+
+
+def test_stereo_equals_its_channels_done_alone():
+    wave = noise(1, 16000, 2)
+    for model in (Fir(), create("dcunet-s")):
+        both = run(model, wave, 5000)
+        alone = np.concatenate([run(model, row[None], 5000) for row in wave])
+        np.testing.assert_allclose(both, alone, atol=1e-6)
+
+
+def test_a_joint_model_gets_its_channels_together():
+    class Swap(Gain):
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture.flip(1)[:, None]
+
+    wave = noise(1, 16000, 2)
+    np.testing.assert_array_equal(run(Swap(channels=2), wave, 5000), wave[::-1])
+
+
+def test_wrong_channels_or_sources_are_refused():
+    with pytest.raises(EnhanceError, match="has 1 channels, the model wants 2"):
+        chunks.check_denoiser(Gain(channels=2), 1, "x")
+    separator = Gain()
+    separator.sources = ("vocals", "rest")
+    with pytest.raises(EnhanceError, match="separates vocals, rest"):
+        chunks.check_denoiser(separator, 1, "x")
