@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +18,7 @@ import numpy as np
 
 from enhance import ffmpeg
 from enhance.errors import EnhanceError
+from enhance.files import replacing
 
 if TYPE_CHECKING:
     import soundfile
@@ -107,8 +108,10 @@ class SoundFileReader:
         promised, rate = self.info.frames, self.info.sample_rate
         tolerance = promised // 50 if self.info.subtype.startswith("MPEG") else 0  # may be an estimate
         if self.position < promised - tolerance:
-            self.warning = (f"{self.info.path}: cut off, the header promises {promised / rate:.2f} s; "
-                            f"used the {self.position / rate:.2f} s that are there")
+            self.warning = (
+                f"{self.info.path}: cut off, the header promises {promised / rate:.2f} s; "
+                f"used the {self.position / rate:.2f} s that are there"
+            )
 
     def close(self) -> None:
         self.sound.close()
@@ -182,8 +185,10 @@ def blocks(reader: Reader, frames: int) -> Iterator[np.ndarray]:
     while (block := reader.read(frames)).shape[1]:
         if not np.isfinite(block).all():
             frame = position + int(np.argmin(np.isfinite(block).all(axis=0)))
-            raise EnhanceError(f"{path}: sample {frame} (at {frame / rate:.3f} s) is NaN or infinite",
-                               "repair or export the file again")
+            raise EnhanceError(
+                f"{path}: sample {frame} (at {frame / rate:.3f} s) is NaN or infinite",
+                "repair or export the file again",
+            )
         position += block.shape[1]
         yield block
     if not position:
@@ -212,8 +217,9 @@ class SoundFileWriter:
     scale. Rounding is the inverse of reading: what is read and written unchanged keeps its bits.
     """
 
-    def __init__(self, path: Path, sample_rate: int, channels: int, container: str, subtype: str,
-                 tags: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path, sample_rate: int, channels: int, container: str, subtype: str, tags: dict[str, str]
+    ) -> None:
         import soundfile
 
         self.frames = 0
@@ -284,60 +290,6 @@ def write(path: str | Path, wave: np.ndarray, sample_rate: int, subtype: str | N
         with contextlib.closing(writer):
             writer.write(wave)
             writer.finish()
-
-
-def temporary_name(target: Path) -> Path:
-    """A hidden name beside ``target``, with its ending, that tells which process writes there."""
-    return target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
-
-
-def remove_stale(targets: Iterable[Path]) -> None:
-    """Delete temporary files for these targets whose process was killed before it could clean up."""
-    names: dict[Path, set[str]] = {}
-    for target in targets:
-        place = target.resolve()
-        names.setdefault(place.parent, set()).add(place.name)
-    for folder, wanted in names.items():
-        for path in folder.iterdir() if folder.is_dir() else ():
-            found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
-            if found and found[1] in wanted and not _alive(int(found[2])):
-                path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process, and a file in use cannot be deleted anyway
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary name in the folder of ``target``: at the end it is synced and becomes ``target``.
-
-    After an error or an interruption it is removed, and ``target`` is as before. EnhanceError with the
-    system's reason if the folder or the disk refuses.
-    """
-    target = target.resolve()
-    temporary = temporary_name(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "is the disk full or the folder protected?"
-        raise EnhanceError(f"{target}: cannot be written ({reason})", hint) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 class Resampler:

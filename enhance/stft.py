@@ -28,11 +28,21 @@ def stft(wave: Tensor, n_fft: int, hop: int) -> Tensor:
 
 
 def istft(spectrum: Tensor, n_fft: int, hop: int, length: int) -> Tensor:
-    """Inverse of :func:`stft`: least-squares overlap-add, ``(..., F, frames)`` to ``(..., length)``."""
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    window = torch.hann_window(n_fft, dtype=flat.real.dtype, device=flat.device)
-    wave = torch.istft(flat, n_fft, hop, window=window, center=True, length=length)
-    return wave.reshape(*spectrum.shape[:-2], length)
+    """Inverse of :func:`stft`: least-squares overlap-add, ``(..., F, frames)`` to ``(..., length)``.
+
+    Written out because :func:`torch.istft` looks at the window's values, which are not there on the meta
+    device, where costs are counted.
+    """
+    half = n_fft // 2
+    window = torch.hann_window(n_fft, dtype=spectrum.real.dtype, device=spectrum.device)
+    wave = spectra_to_frames(spectrum, window, hop)[..., half : half + length]
+    weight = F.fold(
+        window.square()[None, :, None].expand(1, n_fft, spectrum.shape[-1]),
+        (1, n_fft + (spectrum.shape[-1] - 1) * hop),
+        kernel_size=(1, n_fft),
+        stride=(1, hop),
+    )  # (1, 1, 1, time): the sum of squared windows
+    return wave / weight[0, 0, 0, half : half + length]
 
 
 def sqrt_hann(n_fft: int) -> Tensor:

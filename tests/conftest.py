@@ -101,11 +101,7 @@ def audio_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in ("noise", "music"):
         (root / kind).mkdir()
         for item in range(4):
-            wave = (
-                rng.standard_normal(32000)
-                if kind == "noise"
-                else np.sin(np.arange(32000) * (0.05 + 0.03 * item))
-            )
+            wave = rng.standard_normal(32000) if kind == "noise" else np.sin(np.arange(32000) * (0.05 + 0.03 * item))
             soundfile.write(root / kind / f"{kind}{item}.wav", 0.1 * wave, 16000)
     return {kind: root / kind for kind in ("speech", "noise", "music")}
 

@@ -65,9 +65,7 @@ class Recurrent(nn.Module):
         late, _ = self.stream(F.pad(mixture, (0, self.latency + -(length + self.latency) % self.block)), None)
         return late[..., self.latency : self.latency + length]
 
-    def stream(
-        self, chunk: Tensor, state: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def stream(self, chunk: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         assert chunk.shape[-1] % self.block == 0
         level, waiting = state or (
             torch.zeros(chunk.shape[:-1]),
@@ -81,9 +79,7 @@ class Recurrent(nn.Module):
         return line[..., : chunk.shape[-1]][:, None], (level, line[..., chunk.shape[-1] :])
 
 
-def noise(
-    seconds: float, sample_rate: int, channels: int = 1, level: float = 0.1, seed: int = 0
-) -> np.ndarray:
+def noise(seconds: float, sample_rate: int, channels: int = 1, level: float = 0.1, seed: int = 0) -> np.ndarray:
     """White noise ``(channels, time)``, float32."""
     frames = round(seconds * sample_rate)
     return (level * np.random.default_rng(seed).standard_normal((channels, frames))).astype(np.float32)

@@ -22,15 +22,20 @@ DEFAULT_MODEL = "dcunet-s"
 def denoise(
     inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns."),
     output: str | None = typer.Option(
-        None, "--output", "-o", metavar="OUT",
+        None,
+        "--output",
+        "-o",
+        metavar="OUT",
         help="Where to write: a file, or a folder for several inputs. Its ending says the format. "
-             "By default NAME.clean.EXT beside a single input."),
+        "By default NAME.clean.EXT beside a single input.",
+    ),
     model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
     strength: float = typer.Option(1.0, "--strength", "-s", help="0 leaves the input as it is, 1 is all."),
     keep_noise: bool = typer.Option(False, "--keep-noise", help="Write what was removed to OUT.noise.EXT."),
     prevent_clipping: bool = typer.Option(
-        False, "--prevent-clipping", help="Lower the whole file where its peak would pass full scale."),
+        False, "--prevent-clipping", help="Lower the whole file where its peak would pass full scale."
+    ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
     plot: bool = typer.Option(False, "--plot", help="Draw spectrograms of before and after to OUT.png."),
@@ -91,12 +96,17 @@ def _report(result: Result, as_json: bool) -> None:
         stderr().print(f"error: {result.error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return
     lowered = f", lowered by {result.lowered_db:.1f} dB" if result.lowered_db else ""
-    note(f"{result.source} -> {result.target}: {result.seconds:.1f} s in {result.elapsed:.1f} s "
-         f"({1 / max(result.rtf, 1e-9):.0f}x real time){lowered}")
+    note(
+        f"{result.source} -> {result.target}: {result.seconds:.1f} s in {result.elapsed:.1f} s "
+        f"({1 / max(result.rtf, 1e-9):.0f}x real time){lowered}"
+    )
 
 
 def _record(result: Result) -> dict[str, Any]:
     """A result for JSON, without the paths that were not asked for."""
-    record = {key: str(value) if isinstance(value, Path) else value
-              for key, value in dataclasses.asdict(result).items() if value is not None}
+    record = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in dataclasses.asdict(result).items()
+        if value is not None
+    }
     return {**record, "rtf": result.rtf}

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from enhance.console import stdout
+from enhance.console import stderr, stdout
 
 
 def models(
@@ -18,7 +18,8 @@ def models(
     from enhance.models.checkpoint import shipped
 
     weights = shipped()
-    rows = [_describe(name, name in weights) for name in presets()]
+    with stderr().status("counting parameters and operations"):
+        rows = [_describe(name, name in weights) for name in presets()]
     if as_json:
         for row in rows:
             print(json.dumps(row))
@@ -27,10 +28,13 @@ def models(
 
 
 def _describe(name: str, has_weights: bool) -> dict[str, Any]:
+    import torch
+
     from enhance.models import REGISTRY, create
     from enhance.models.cost import macs_per_second, parameters
 
-    model = create(name)
+    with torch.device("meta"):  # shapes without numbers: counting needs no computing
+        model = create(name)
     return {
         "name": name,
         "parameters": parameters(model),
@@ -47,14 +51,19 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("GMAC/s", justify="right", no_wrap=True)
-    table.add_column("rate", justify="right", no_wrap=True)
+    for title in ("parameters", "GMAC/s", "Hz"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("sources")
     table.add_column("weights", no_wrap=True)
-    table.add_column("citation")
+    table.add_column("paper")
     for row in rows:
-        table.add_row(row["name"], f"{row['parameters']:,}", f"{row['macs_per_second'] / 1e9:.3f}",
-                      f"{row['sample_rate']} Hz", ", ".join(row["sources"]),
-                      "shipped" if row["weights"] else "none", row["citation"])
+        table.add_row(
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['macs_per_second'] / 1e9:.3f}",
+            str(row["sample_rate"]),
+            ", ".join(row["sources"]),
+            "shipped" if row["weights"] else "none",
+            row["citation"],
+        )
     stdout().print(table)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from enhance.audio import SOUNDS
 from enhance.errors import EnhanceError
 
 KINDS = ("speech", "noise", "music", "rir")
 SPLITS = ("train", "valid", "test")
-ENDINGS = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def scan_folder(folder: Path, kind: str, valid_share: float = 0.1) -> list[Clip]
     A hash of the item's name decides on its split, so that adding files never moves others; where that
     leaves no item for validation, the last of several items serves.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
     if not paths:
-        raise EnhanceError(f"{folder}: no audio found", f"looked for {', '.join(sorted(ENDINGS))}")
+        raise EnhanceError(f"{folder}: no audio found", f"looked for {', '.join(sorted(SOUNDS))}")
     items = {path: str(path.relative_to(folder).parent if path.parent != folder else path.stem) for path in paths}
     names = sorted(set(items.values()))
     valid = {name for name in names if _unit_hash(name) < valid_share} or set(names[1:][-1:])

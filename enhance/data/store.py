@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from enhance.audio import read, resample
 from enhance.data.manifest import Clip
 from enhance.errors import EnhanceError
 
@@ -34,17 +35,12 @@ class Entry:
 
 
 def decode(path: Path, sample_rate: int) -> np.ndarray:
-    """A whole file as mono int16 ``(time,)`` at ``sample_rate``; louder than full scale is clipped."""
-    import soundfile
-    import soxr
+    """A whole file as mono int16 ``(time,)`` at ``sample_rate``; louder than full scale is clipped.
 
-    try:
-        wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise EnhanceError(f"{path}: {error.error_string}", "take it out of the manifest") from None
-    mono = wave.mean(axis=1)
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate, quality="VHQ")
+    Raises EnhanceError, which names the file, if it cannot be read.
+    """
+    wave, rate = read(path)  # (C, T)
+    mono = resample(wave.mean(axis=0), rate, sample_rate)
     return np.rint(np.clip(mono, -1.0, 1.0) * 32767).astype(np.int16)
 
 

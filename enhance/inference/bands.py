@@ -109,8 +109,7 @@ class Bands:
     ``push`` and ``finish`` give pairs of input and clean signal, sample by sample.
     """
 
-    def __init__(self, chunks: ContextChunks | StreamChunks, model_rate: int, file_rate: int,
-                 channels: int) -> None:
+    def __init__(self, chunks: ContextChunks | StreamChunks, model_rate: int, file_rate: int, channels: int) -> None:
         self.chunks = chunks
         self.channels = channels
         self.down = Resampler(file_rate, model_rate, channels)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from enhance.audio import info, remove_stale
+from enhance.audio import info
 from enhance.errors import EnhanceError
+from enhance.files import remove_stale
 from enhance.inference.tasks import Result, Settings, Task
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
@@ -45,8 +46,9 @@ def check(tasks: Sequence[Task], settings: Settings) -> tuple[list[Result], floa
     return failed, seconds
 
 
-def run(tasks: Sequence[Task], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
-        ) -> Generator[Result, None, None]:
+def run(
+    tasks: Sequence[Task], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
+) -> Generator[Result, None, None]:
     """Denoise all, a result for each as it is done; a failure is a result with ``error``.
 
     With ``jobs`` above one they are spread over that many processes with one thread each, and a process
@@ -93,8 +95,9 @@ class Process:
     task: Task | None = None
 
 
-def _run_parallel(tasks: Sequence[Task], settings: Settings, jobs: int,
-                  progress: Progress) -> Generator[Result, None, None]:
+def _run_parallel(
+    tasks: Sequence[Task], settings: Settings, jobs: int, progress: Progress
+) -> Generator[Result, None, None]:
     waiting = deque(tasks)
     workers = [_start(settings) for _ in range(jobs)]
     try:

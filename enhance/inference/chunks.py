@@ -53,8 +53,9 @@ def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
     if len(sources) != 1:
         raise EnhanceError(f"{what}: the model separates {', '.join(sources)}", "take one that denoises")
     if model.channels not in (1, channels):
-        raise EnhanceError(f"{what}: has {channels} channels, the model wants {model.channels}",
-                           "mix the file, or take another model")
+        raise EnhanceError(
+            f"{what}: has {channels} channels, the model wants {model.channels}", "mix the file, or take another model"
+        )
 
 
 class Chunked:

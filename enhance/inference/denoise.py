@@ -36,8 +36,14 @@ class SameRate:
         return self.inputs.take(len(self.inputs)), self.chunks.finish()
 
 
-def denoised(blocks: Iterable[np.ndarray], model: nn.Module, sample_rate: int, channels: int,
-             device: torch.device, strength: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def denoised(
+    blocks: Iterable[np.ndarray],
+    model: nn.Module,
+    sample_rate: int,
+    channels: int,
+    device: torch.device,
+    strength: float,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
 
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
@@ -65,8 +71,13 @@ def check_strength(strength: float) -> None:
         raise EnhanceError(f"strength {strength:g}", "give a number from 0 (none) to 1 (all of the effect)")
 
 
-def denoise(wave: Wave, sample_rate: int, model: str | Path | nn.Module | None = None, strength: float = 1.0,
-            device: str = "auto") -> Wave:
+def denoise(
+    wave: Wave,
+    sample_rate: int,
+    model: str | Path | nn.Module | None = None,
+    strength: float = 1.0,
+    device: str = "auto",
+) -> Wave:
     """Remove noise from speech.
 
     ``wave`` is a numpy array or a torch tensor of floats, full scale ±1, ``(time,)`` or ``(..., channels,
@@ -93,8 +104,7 @@ def denoise(wave: Wave, sample_rate: int, model: str | Path | nn.Module | None =
     return clean.astype(wave.dtype)
 
 
-def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: float,
-           device: torch.device) -> np.ndarray:
+def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: float, device: torch.device) -> np.ndarray:
     """``(..., time)`` to the same. Independent channels are one batch, joint ones go signal by signal."""
     joint = model.channels != 1 and array.ndim > 1
     signals = array.reshape(-1, array.shape[-2] if joint else math.prod(array.shape[:-1]), array.shape[-1])

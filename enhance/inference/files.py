@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from enhance.audio import FLOATS, Reader, blocks, opened, replacing
+from enhance.audio import FLOATS, Reader, blocks, opened
+from enhance.files import replacing
 from enhance.inference.chunks import check_denoiser
 from enhance.inference.denoise import denoised
 from enhance.inference.output import choose_encoding, written
@@ -26,8 +27,13 @@ CEILING = 1 - 2.0**-15  # the largest sample of 16 bits
 Pairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-def denoise_file(task: Task, model: nn.Module, device: torch.device, settings: Settings,
-                 progress: Callable[[float], None] = lambda seconds: None) -> Result:
+def denoise_file(
+    task: Task,
+    model: nn.Module,
+    device: torch.device,
+    settings: Settings,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Result:
     """Denoise one file into another; memory does not grow with its length.
 
     ``progress`` is called with the seconds of audio that were read since the last call. Raises
@@ -59,11 +65,24 @@ def denoise_file(task: Task, model: nn.Module, device: torch.device, settings: S
             each.finish()
     warnings = [reader.warning] if reader.warning else []
     if output.clipped:
-        warnings.append(f"{task.target}: {output.clipped} samples clipped at full scale; "
-                        "--prevent-clipping lowers the whole file instead")
-    return Result(task.source, task.target, task.noise, task.plot, frames / rate, rate, channels,
-                  time.perf_counter() - began, output.peak, output.clipped, 20 * math.log10(1 / gain),
-                  tuple(warnings))
+        warnings.append(
+            f"{task.target}: {output.clipped} samples clipped at full scale; "
+            "--prevent-clipping lowers the whole file instead"
+        )
+    return Result(
+        task.source,
+        task.target,
+        task.noise,
+        task.plot,
+        frames / rate,
+        rate,
+        channels,
+        time.perf_counter() - began,
+        output.peak,
+        output.clipped,
+        20 * math.log10(1 / gain),
+        tuple(warnings),
+    )
 
 
 def _read(reader: Reader, progress: Callable[[float], None]) -> Iterator[np.ndarray]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from enhance import ffmpeg
-from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits, replacing
+from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits
 from enhance.errors import EnhanceError
+from enhance.files import replacing
 
 WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
 
@@ -41,8 +42,10 @@ def choose_encoding(target: Path, source: Info) -> Encoding:
         if _writable(encoding.container, encoding.subtype, source):
             return _large(encoding, source)
     elif suffix not in SOUNDS | VIDEOS:
-        raise EnhanceError(f"{target}: {suffix or 'no ending'} is not a format that can be written",
-                           "take .wav, .flac, .mp3, .m4a, ...")
+        raise EnhanceError(
+            f"{target}: {suffix or 'no ending'} is not a format that can be written",
+            "take .wav, .flac, .mp3, .m4a, ...",
+        )
     if ffmpeg.executable() is None:
         what = f"{source.channels} channels at {source.sample_rate} Hz as {suffix[1:]}"
         raise EnhanceError(f"{target}: writing {what} needs ffmpeg", "install it, or take .wav")

@@ -88,8 +88,16 @@ class SpectrogramPair:
         extent = (0, seconds / scale, 0, self.sample_rate / 2000)
         image = None
         for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
-            image = axis.imshow(picture, origin="lower", aspect="auto", interpolation="antialiased",
-                                extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top)
+            image = axis.imshow(
+                picture,
+                origin="lower",
+                aspect="auto",
+                interpolation="antialiased",
+                extent=extent,
+                cmap="magma",
+                vmin=top - RANGE_DB,
+                vmax=top,
+            )
             axis.set_title(name.capitalize(), loc="left", fontsize=10)
             axis.set_ylabel("frequency (kHz)")
         axes[-1].set_xlabel(f"time ({unit})")

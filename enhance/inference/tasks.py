@@ -61,8 +61,9 @@ class Result:
         return self.elapsed / self.seconds if self.seconds else 0.0
 
 
-def plan(inputs: Sequence[str], output: str | None, keep_noise: bool = False, plot: bool = False,
-         force: bool = False) -> list[Task]:
+def plan(
+    inputs: Sequence[str], output: str | None, keep_noise: bool = False, plot: bool = False, force: bool = False
+) -> list[Task]:
     """What to do for files, folders and patterns; nothing is written, but every name is checked.
 
     One file goes to ``output`` (by default ``name.clean.wav`` beside ``name.wav``), or into it if that is a
@@ -73,9 +74,15 @@ def plan(inputs: Sequence[str], output: str | None, keep_noise: bool = False, pl
     """
     found = _find_inputs(inputs, output)
     targets = _find_targets(inputs, found, output)
-    tasks = [Task(source, target, _beside(target, f".noise{target.suffix}") if keep_noise else None,
-                  _beside(target, ".png") if plot else None)
-             for (source, _), target in zip(found, targets, strict=True)]
+    tasks = [
+        Task(
+            source,
+            target,
+            _beside(target, f".noise{target.suffix}") if keep_noise else None,
+            _beside(target, ".png") if plot else None,
+        )
+        for (source, _), target in zip(found, targets, strict=True)
+    ]
     _check_outputs(tasks, force)
     return tasks
 
@@ -112,10 +119,14 @@ def _sound_files(folder: Path, excluded: Path | None) -> list[Path]:
     """Sound and video files below ``folder`` by their endings, sorted; not hidden, not below ``excluded``."""
     files = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")
-                            and (Path(parent) / name).resolve() != excluded)
-        files += [Path(parent) / name for name in names
-                  if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS]
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (Path(parent) / name).resolve() != excluded
+        )
+        files += [
+            Path(parent) / name
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS
+        ]
     return sorted(files)
 
 

@@ -35,7 +35,7 @@ from enhance.errors import EnhanceError
 # class name -> (module, citation)
 REGISTRY: dict[str, tuple[str, str]] = {
     "CompactUNet": ("enhance.models.compact", "this project"),
-    "DCUNet": ("enhance.models.dcunet", "Choi et al., ICLR 2019, arXiv 1903.03107"),
+    "DCUNet": ("enhance.models.dcunet", "arXiv 1903.03107"),
 }
 
 

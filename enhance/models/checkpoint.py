@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
+from enhance.files import replacing
 from enhance.models import model_class, presets
 
 FORMAT = 1
 KEY = "enhance"  # the entry of the safetensors header that holds ours
 DEFAULT = "dcunet-s"
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call ``write`` with a temporary name beside ``path``, sync the file, and rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save(
@@ -49,7 +32,7 @@ def save(
     ``arguments`` are the constructor's; ``provenance`` says where the weights come from: recipe, data
     fingerprint, hours, commit, scores. Raises EnhanceError if a weight is not finite.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialise
 
     weights = weights or model.state_dict()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -64,7 +47,8 @@ def save(
         "sources": list(model.sources),  # pyright: ignore[reportArgumentType]
         "provenance": dict(provenance),
     }
-    write_atomically(path, lambda target: save_file(tensors, target, metadata={KEY: json.dumps(header)}))
+    with replacing(path) as temporary:
+        temporary.write_bytes(serialise(tensors, metadata={KEY: json.dumps(header)}))
 
 
 def read_header(path: Path) -> dict[str, Any]:

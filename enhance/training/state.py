@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
-from enhance.models.checkpoint import write_atomically
+from enhance.files import replacing
 
 
 class Average:
@@ -37,7 +37,8 @@ class Average:
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors, numbers and containers of them, atomically."""
-    write_atomically(path, lambda target: torch.save(dict(state), target))
+    with replacing(path) as temporary:
+        torch.save(dict(state), temporary)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -17,9 +17,7 @@ from enhance.errors import EnhanceError
 
 @pytest.mark.parametrize(("subtype", "bits"), [("PCM_U8", 8), ("PCM_16", 16), ("PCM_24", 24)])
 @pytest.mark.parametrize("container", ["wav", "flac", "aiff"])
-def test_integers_survive_reading_and_writing_bit_for_bit(
-    tmp_path: Path, container: str, subtype: str, bits: int
-):
+def test_integers_survive_reading_and_writing_bit_for_bit(tmp_path: Path, container: str, subtype: str, bits: int):
     if (container, subtype) == ("flac", "PCM_U8"):
         subtype = "PCM_S8"
     top = 1 << (bits - 1)
@@ -81,9 +79,7 @@ def test_a_stream_of_unknown_length_is_no_cut_off_file(tmp_path: Path, ffmpeg: s
     import subprocess
 
     audio.write(tmp_path / "a.wav", noise(1, 8000), 8000)
-    piped = subprocess.run(
-        [ffmpeg, "-i", str(tmp_path / "a.wav"), "-f", "wav", "-"], capture_output=True, check=True
-    )
+    piped = subprocess.run([ffmpeg, "-i", str(tmp_path / "a.wav"), "-f", "wav", "-"], capture_output=True, check=True)
     (tmp_path / "b.wav").write_bytes(piped.stdout)
     with audio.opened(tmp_path / "b.wav") as reader:
         assert sum(block.shape[1] for block in audio.blocks(reader, 3000)) == 8000
@@ -175,34 +171,3 @@ def test_a_video_without_sound_is_refused(tmp_path: Path, ffmpeg: str):
     )
     with pytest.raises(EnhanceError, match=r"a\.mp4: has no sound"):
         audio.info(tmp_path / "a.mp4")
-
-
-def test_an_error_leaves_the_target_as_it_was(tmp_path: Path):
-    target = tmp_path / "a.wav"
-    target.write_text("before")
-
-    def fail() -> None:
-        with audio.replacing(target) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
-    assert target.read_text() == "before"
-
-
-def test_stale_temporary_files_of_dead_processes_are_removed(tmp_path: Path):
-    import subprocess
-    import sys
-
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    child.wait()
-    dead, other = tmp_path / f".a.wav.{child.pid}.part.wav", tmp_path / f".b.wav.{child.pid}.part.wav"
-    alive = tmp_path / ".a.wav.1.part.wav"
-    for path in (dead, other, alive):
-        path.write_text("half")
-    audio.remove_stale([tmp_path / "a.wav"])
-    assert not dead.exists()
-    assert other.exists()
-    assert alive.exists()

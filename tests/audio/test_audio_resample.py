@@ -34,9 +34,7 @@ def test_blocks_give_what_the_whole_gives(rate: int, frames: int, block: int):
 @pytest.mark.parametrize("from_rate", RATES)
 def test_a_tone_stays_where_it_is(from_rate: int, to_rate: int):
     frequency = 1000.0
-    wave, expected = (
-        0.5 * np.sin(2 * np.pi * frequency * np.arange(rate) / rate) for rate in (from_rate, to_rate)
-    )
+    wave, expected = (0.5 * np.sin(2 * np.pi * frequency * np.arange(rate) / rate) for rate in (from_rate, to_rate))
     got = resample(wave.astype(np.float32), from_rate, to_rate)
     middle = slice(to_rate // 10, -to_rate // 10)
     assert np.abs(got - expected)[middle].max() < 1e-5  # -94 dB re the tone: neither delay nor gain

@@ -164,9 +164,7 @@ def test_a_file_that_is_cut_off_is_done_with_a_warning(cli: Cli, noisy: Path, un
     Path("cut.wav").write_bytes(data[: len(data) // 2])
     code, _, err = cli("denoise", "cut.wav", "-m", untrained)
     assert code == 0
-    assert err.startswith(
-        "warning: cut.wav: cut off, the header promises 1.00 s; used the 0.50 s that are there\n"
-    )
+    assert err.startswith("warning: cut.wav: cut off, the header promises 1.00 s; used the 0.50 s that are there\n")
     assert soundfile.info("cut.clean.wav").frames == soundfile.info("cut.wav").frames
 
 

@@ -71,9 +71,7 @@ def test_interrupted_it_cleans_up(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    assert sorted(path.name for path in long.parent.iterdir()) == (["clean.wav"] if before else []) + [
-        "long.wav"
-    ]
+    assert sorted(path.name for path in long.parent.iterdir()) == (["clean.wav"] if before else []) + ["long.wav"]
     assert not before or target.read_text() == before
 
 

@@ -32,4 +32,4 @@ def test_the_table_has_a_line_for_each_preset(
     assert (code, err) == (0, "")
     for name in presets():
         assert f"\n{name} " in out
-    assert "1.500  16000 Hz" in out
+    assert "1.500  16000  speech" in out

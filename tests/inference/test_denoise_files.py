@@ -65,9 +65,7 @@ def test_lossless_formats(tmp_path: Path, suffix: str, subtype: str, limit: floa
 def test_lossy_formats(tmp_path: Path, suffix: str, subtype: str, rate: int):
     source, target = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
     tone = 0.3 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate)
-    soundfile.write(
-        source, np.stack((tone, tone), axis=1), rate, subtype, format="MP3" if suffix == "mp3" else "OGG"
-    )
+    soundfile.write(source, np.stack((tone, tone), axis=1), rate, subtype, format="MP3" if suffix == "mp3" else "OGG")
     run(source, target)
     before, after = soundfile.info(source), soundfile.info(target)
     assert (after.frames, after.samplerate, after.subtype) == (before.frames, rate, subtype)
@@ -80,9 +78,7 @@ def test_lossy_formats(tmp_path: Path, suffix: str, subtype: str, rate: int):
     ("FLOAT", "aiff", ("AIFF", "FLOAT")), ("ULAW", "flac", ("FLAC", "PCM_16")),
     ("PCM_24", "ogg", ("OGG", "VORBIS")), ("PCM_16", "mp3", ("MP3", "MPEG_LAYER_III")),
 ])  # fmt: skip
-def test_another_ending_is_another_container(
-    tmp_path: Path, source: str, target: str, expected: tuple[str, str]
-):
+def test_another_ending_is_another_container(tmp_path: Path, source: str, target: str, expected: tuple[str, str]):
     soundfile.write(tmp_path / "a.wav", noise(0.3, 16000)[0], 16000, source)
     run(tmp_path / "a.wav", tmp_path / f"b.{target}")
     info = soundfile.info(tmp_path / f"b.{target}")

@@ -67,9 +67,7 @@ def test_strength_mixes_sample_by_sample(strength: float):
         np.testing.assert_array_equal(clean, wave)
 
 
-def gains(
-    ratio: np.ndarray, tone: float = 6000.0, model_rate: int = 16000, file_rate: int = 48000
-) -> np.ndarray:
+def gains(ratio: np.ndarray, tone: float = 6000.0, model_rate: int = 16000, file_rate: int = 48000) -> np.ndarray:
     """The upper band's gain where the model multiplies a tone by ``ratio``."""
     before = np.sin(2 * np.pi * tone * np.arange(len(ratio)) / model_rate)[None].astype(np.float32)
     meter = UpperGain(model_rate, file_rate, 1)
@@ -100,9 +98,7 @@ def test_attack_and_release():
     assert 0.070 < fall < 0.095
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((8000,), "float32"), ((2, 8000), "float64"), ((3, 2, 800), "float32")]
-)
+@pytest.mark.parametrize(("shape", "dtype"), [((8000,), "float32"), ((2, 8000), "float64"), ((3, 2, 800), "float32")])
 def test_the_result_has_type_and_shape_of_the_input(shape: tuple[int, ...], dtype: str):
     wave = np.random.default_rng(0).standard_normal(shape).astype(dtype) * 0.1
     clean = denoise(wave, 16000, Gain(0.5))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from enhance.errors import EnhanceError
 from enhance.models import checkpoint, create
-from enhance.models.checkpoint import find, load_model, read_header, save, shipped, write_atomically
+from enhance.models.checkpoint import find, load_model, read_header, save, shipped
 
 ARGUMENTS = {"layers": "dcunet-10", "mask": "ubd", "kind": "RMRn"}
 
@@ -179,41 +179,3 @@ def test_every_shipped_checkpoint_loads():
         assert read_header(path)["provenance"], name
         model = load_model(name)
         assert torch.isfinite(model(0.1 * torch.randn(1, model.channels, 4000))).all()
-
-
-# Writing
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(target):
-        target.write_text("half of the n")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_interrupt_leaves_nothing(tmp_path):
-    def interrupt(target):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "file", interrupt)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_target_is_untouched_until_the_writer_is_done(tmp_path):
-    path = tmp_path / "file"
-
-    def write(target):
-        target.write_text("new")
-        assert target.parent == path.parent  # on the same disk, or the renaming is no single step
-        assert not path.exists()
-
-    write_atomically(path, write)
-    assert path.read_text() == "new"

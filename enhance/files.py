@@ -1,0 +1,65 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from enhance.errors import EnhanceError
+
+
+def temporary_name(target: Path) -> Path:
+    """A hidden name beside ``target``, with its ending, that tells which process writes there."""
+    return target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+
+
+def remove_stale(targets: Iterable[Path]) -> None:
+    """Delete temporary files for these targets whose process was killed before it could clean up."""
+    names: dict[Path, set[str]] = {}
+    for target in targets:
+        place = target.resolve()
+        names.setdefault(place.parent, set()).add(place.name)
+    for folder, wanted in names.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
+            if found and found[1] in wanted and not _alive(int(found[2])):
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end the process, and a file in use cannot be deleted anyway
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary name in the folder of ``target``: at the end it is synced and becomes ``target``.
+
+    After an error or an interruption it is removed, and ``target`` is as before. EnhanceError with the
+    system's reason if the folder or the disk refuses.
+    """
+    target = target.resolve()
+    temporary = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = "is the disk full or the folder protected?"
+        raise EnhanceError(f"{target}: cannot be written ({reason})", hint) from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enhance.errors import EnhanceError
+from enhance.files import remove_stale, replacing
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_target_as_it_was(tmp_path: Path, error: type[BaseException]):
+    target = tmp_path / "a.wav"
+    target.write_text("before")
+
+    def fail() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert target.read_text() == "before"
+
+
+def test_the_target_is_untouched_until_the_writer_is_done(tmp_path: Path):
+    target = tmp_path / "new folder" / "file.bin"
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == target.parent  # on the same disk, or the renaming is no single step
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EnhanceError, match="cannot be written"), replacing(tmp_path / "file" / "a.wav"):
+        pass
+
+
+def test_stale_temporary_files_of_dead_processes_are_removed(tmp_path: Path):
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    dead, other = tmp_path / f".a.wav.{child.pid}.part.wav", tmp_path / f".b.wav.{child.pid}.part.wav"
+    alive = tmp_path / ".a.wav.1.part.wav"
+    for path in (dead, other, alive):
+        path.write_text("half")
+    remove_stale([tmp_path / "a.wav"])
+    assert not dead.exists()
+    assert other.exists()
+    assert alive.exists()
