@@ -1,4 +1,4 @@
-"""Mixes examples/noisy.wav from two Debian packages; README.md beside this names authors and licences.
+"""Mixes examples/noisy.wav, and reference.wav (its speech alone), from two Debian packages; README.md beside this names authors and licences.
 
 usage: make.py SPEECH.g722 NOISE    (where they are: see README.md)
 """
@@ -34,8 +34,9 @@ def main() -> None:
     speech, noise = (decode(path)[:frames] for path in sys.argv[1:3])
     noise = noise * np.sqrt(np.mean(speech**2) / np.mean(noise**2)) * 10 ** (-SNR_DB / 20)
     mixture = speech + noise
-    mixture *= 10 ** (RMS_DB / 20) / np.sqrt(np.mean(mixture**2))
-    soundfile.write(Path(__file__).with_name("noisy.wav"), mixture, RATE, subtype="PCM_16")
+    gain = 10 ** (RMS_DB / 20) / np.sqrt(np.mean(mixture**2))
+    for name, wave in (("noisy", mixture), ("reference", speech)):
+        soundfile.write(Path(__file__).with_name(f"{name}.wav"), gain * wave, RATE, subtype="PCM_16")
 
 
 if __name__ == "__main__":

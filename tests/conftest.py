@@ -18,6 +18,10 @@ from enhance.data.store import Store
 
 ROOT = Path(__file__).parent.parent
 
+# A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Run(NamedTuple):
     """What a command gave back."""

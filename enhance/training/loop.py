@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,19 +189,29 @@ class _Session:
 
         recipe, run = self.recipe, self.run
         self.writer = SummaryWriter(str(self.folder / "tensorboard"))
-        self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds)
-        self.baseline = untouched(self.listed, self.store.sample_rate)
-        note(
-            f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
-            f"step {run.step} of {recipe.optim.steps}, in {self.folder}"
-        )
+        columns = ("{task.completed}/{task.total}", "{task.fields[report]}")
         try:
-            with Interruption() as self.interruption:
+            with progress(*columns) as self.bar, Interruption() as self.interruption:
+                self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds)
+                with self._scoring(1) as done:
+                    self.baseline = untouched(self.listed, self.store.sample_rate, done)
+                note(
+                    f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
+                    f"step {run.step} of {recipe.optim.steps}, in {self.folder}"
+                )
                 self._steps()
                 self._validate()
-            self._save()
+                self._save()
         finally:
             self.writer.close()
+
+    @contextlib.contextmanager
+    def _scoring(self, rounds: int) -> Iterator[Callable[[], object]]:
+        """A line of progress for so many rounds over the validation list; gives what to call after each clip."""
+        total = rounds * sum(len(found) for found in self.listed.values())
+        task = self.bar.add_task("validate", total=total, report="")
+        yield lambda: self.bar.advance(task)
+        self.bar.remove_task(task)
 
     def _batches(self) -> DataLoader:
         data, optim = self.recipe.data, self.recipe.optim
@@ -209,36 +221,36 @@ class _Session:
 
     def _steps(self) -> None:
         recipe, run = self.recipe, self.run
-        shown = progress("{task.completed}/{task.total} steps", "{task.fields[report]}")
         started, skipped_in_a_row = time.monotonic(), 0
-        with shown as bar:
-            task = bar.add_task(recipe.name, total=recipe.optim.steps, completed=run.step, report="")
-            for batch in self._batches():
-                if run.step >= recipe.optim.steps:
-                    return
-                values = self._step(Example(*batch))
-                finite = math.isfinite(values["loss"]) and math.isfinite(values["norm"])
-                skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
-                if skipped_in_a_row >= MAX_SKIPPED:
-                    raise EnhanceError(
-                        f"{recipe.name}: loss not finite for {MAX_SKIPPED} steps in a row",
-                        "lower optim.lr, and --resume from the last checkpoint",
-                    )
-                now = time.monotonic()
-                elapsed, started = now - started, now
-                run.seconds += elapsed
-                speed = recipe.optim.batch * recipe.data.seconds / elapsed
-                bar.update(task, completed=run.step, report=f"loss {values['loss']:.3f} {speed:.0f} s/s")
-                if run.step % 50 == 0:
-                    self._log("train", {**values, "speed": speed})
-                due = run.step % recipe.valid.every == 0 and run.step < recipe.optim.steps
-                if due:
-                    self._validate()
-                if due or run.step % recipe.run.save_every == 0 or self.interruption.wanted:
-                    self._save()
-                self.interruption.raise_if_wanted()
-                if due:
-                    started = time.monotonic()
+        task = self.bar.add_task(recipe.name, total=recipe.optim.steps, completed=run.step, report="")
+        if run.step >= recipe.optim.steps:
+            return
+        for batch in self._batches():
+            values = self._step(Example(*batch))
+            finite = math.isfinite(values["loss"]) and math.isfinite(values["norm"])
+            skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
+            if skipped_in_a_row >= MAX_SKIPPED:
+                raise EnhanceError(
+                    f"{recipe.name}: loss not finite for {MAX_SKIPPED} steps in a row",
+                    "lower optim.lr, and --resume from the last checkpoint",
+                )
+            now = time.monotonic()
+            elapsed, started = now - started, now
+            run.seconds += elapsed
+            speed = recipe.optim.batch * recipe.data.seconds / elapsed
+            self.bar.update(task, completed=run.step, report=f"loss {values['loss']:.3f} {speed:.0f} s/s")
+            if run.step % 50 == 0:
+                self._log("train", {**values, "speed": speed})
+            due = run.step % recipe.valid.every == 0 and run.step < recipe.optim.steps
+            if due:
+                self._validate()
+            if due or run.step % recipe.run.save_every == 0 or self.interruption.wanted:
+                self._save()
+            self.interruption.raise_if_wanted()
+            if due:
+                started = time.monotonic()
+            if run.step >= recipe.optim.steps:
+                return
 
     def _step(self, batch: Example) -> dict[str, float]:
         """One update. It is skipped, and counted, where the gradient is not finite."""
@@ -271,9 +283,10 @@ class _Session:
         run = self.run
         raw = {name: tensor.detach().clone() for name, tensor in run.model.state_dict().items()}
         found = {}
-        for name, weights in (("raw", raw), ("average", run.average.weights)):
-            run.model.load_state_dict(weights)
-            found[name] = (self._scores(), weights)
+        with self._scoring(2) as done:
+            for name, weights in (("raw", raw), ("average", run.average.weights)):
+                run.model.load_state_dict(weights)
+                found[name] = (self._scores(done), weights)
         run.model.load_state_dict(raw)
         values = {name: steering_score(scores, self.baseline) for name, (scores, _) in found.items()}
         name = max(values, key=lambda key: values[key])
@@ -301,9 +314,9 @@ class _Session:
             run.best = values[name]
             self._write(BEST, weights, record)
 
-    def _scores(self) -> Scores:
+    def _scores(self, done: Callable[[], object]) -> Scores:
         with torch.compiler.set_stance("force_eager"):  # other shapes than in training: not worth compiling
-            return validate(self.run.model, self.listed, self.fabric.device)
+            return validate(self.run.model, self.listed, self.fabric.device, done)
 
     def _save(self) -> None:
         run = self.run

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from statistics import mean
 
 import numpy as np
@@ -86,35 +84,25 @@ def validate(
     model: nn.Module,
     listed: dict[str, list[Example]],
     device: torch.device,
-    jobs: int = 1,
     done: Callable[[], object] = lambda: None,
 ) -> Scores:
     """Mean scores of each kind, of the estimates of ``model`` (a speech denoiser) on :func:`examples`.
 
-    An estimate that cannot be scored, because it is silent, gets the lowest value of each metric.
+    An estimate that cannot be scored, because it is silent, gets the lowest value of each metric. ``done``
+    is called after each clip.
     """
-    pairs = [
-        (kind, example.target, estimate(model, example.mixture, device))
-        for kind, found in listed.items()
-        for example in found
-    ]
+    rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
     rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in listed}
-    for (kind, _, _), row in zip(pairs, _scored(pairs, model.sample_rate, jobs), strict=True):  # pyright: ignore
-        rows[kind].append(row or {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP})
-        done()
+    for kind, found in listed.items():
+        for example in found:
+            row = score(example.target, estimate(model, example.mixture, device), rate)
+            rows[kind].append(row or {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP})
+            done()
     return {
         kind: {metric: mean(row[metric] for row in found) for metric in ("pesq", "stoi", "si_sdr")}
         for kind, found in rows.items()
         if found
     }
-
-
-def _scored(pairs: list[tuple[str, np.ndarray, np.ndarray]], rate: int, jobs: int) -> Iterable[dict[str, float]]:
-    targets, estimates = [pair[1] for pair in pairs], [pair[2] for pair in pairs]
-    if jobs == 1:
-        return map(partial(score, sample_rate=rate), targets, estimates)
-    with ProcessPoolExecutor(jobs) as pool:
-        return list(pool.map(partial(score, sample_rate=rate), targets, estimates))
 
 
 def estimate(model: nn.Module, mixture: np.ndarray, device: torch.device) -> np.ndarray:
@@ -124,7 +112,7 @@ def estimate(model: nn.Module, mixture: np.ndarray, device: torch.device) -> np.
         return model(torch.from_numpy(mixture)[None, None].to(device))[0, 0, 0].float().cpu().numpy()
 
 
-def untouched(listed: dict[str, list[Example]], sample_rate: int) -> Scores:
+def untouched(listed: dict[str, list[Example]], sample_rate: int, done: Callable[[], object] = lambda: None) -> Scores:
     """The scores of the mixtures themselves."""
 
     class Same(nn.Module):
@@ -135,7 +123,7 @@ def untouched(listed: dict[str, list[Example]], sample_rate: int) -> Scores:
         def forward(self, mixture: torch.Tensor) -> torch.Tensor:
             return mixture[:, None]
 
-    return validate(Same(), listed, torch.device("cpu"))
+    return validate(Same(), listed, torch.device("cpu"), done)
 
 
 def steering_score(scores: Scores, baseline: Scores) -> float:
