@@ -1,4 +1,4 @@
-"""Mixes examples/noisy.wav, and reference.wav (its speech alone), from two Debian packages; README.md beside this names authors and licences.
+"""Mixes noisy.wav, and reference.wav (its speech alone), from two Debian packages; README.md names their authors.
 
 usage: make.py SPEECH.g722 NOISE    (where they are: see README.md)
 """

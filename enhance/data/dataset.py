@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from enhance.data.mixing import Example, Mixer, MixingConfig
@@ -55,12 +56,12 @@ def loader(dataset: MixtureDataset, batch: int, workers: int, start: int, rank: 
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
 
 
-def _one_thread(_: int) -> None:
-    import torch
-
+def _begin(_: int) -> None:
+    """Start of a worker process: Ctrl-C and SIGTERM reach it too, but it is the training that decides to stop."""
     torch.set_num_threads(1)
-    np.seterr(all="raise", under="ignore")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
