@@ -30,7 +30,7 @@ from enhance.models.checkpoint import save as save_checkpoint
 from enhance.training import recipe as recipes
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
-from enhance.training.validate import Scores, examples, steering_score, untouched, validate
+from enhance.training.validate import KINDS, Scores, examples, steering_score, untouched, validate
 
 BEST, LAST, STATE, RESOLVED, LOG = (
     "best.safetensors",
@@ -192,8 +192,8 @@ class _Session:
         columns = ("{task.completed}/{task.total}", "{task.fields[report]}")
         try:
             with progress(*columns) as self.bar, Interruption() as self.interruption:
-                self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds)
-                with self._scoring(1) as done:
+                with self._scoring(2) as done:
+                    self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds, done)
                     self.baseline = untouched(self.listed, self.store.sample_rate, done)
                 note(
                     f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
@@ -208,7 +208,7 @@ class _Session:
     @contextlib.contextmanager
     def _scoring(self, rounds: int) -> Iterator[Callable[[], object]]:
         """A line of progress for so many rounds over the validation list; gives what to call after each clip."""
-        total = rounds * sum(len(found) for found in self.listed.values())
+        total = rounds * len(KINDS) * self.recipe.valid.clips
         task = self.bar.add_task("validate", total=total, report="")
         yield lambda: self.bar.advance(task)
         self.bar.remove_task(task)

@@ -47,10 +47,13 @@ KINDS: dict[str, MixingConfig] = {
 Scores = dict[str, dict[str, float]]  # kind -> metric -> mean
 
 
-def examples(store: Store, clips: int, seconds: float) -> dict[str, list[Example]]:
+def examples(
+    store: Store, clips: int, seconds: float, done: Callable[[], object] = lambda: None
+) -> dict[str, list[Example]]:
     """``clips`` mixtures of each kind from the split ``valid``, the same at every call.
 
-    Those of which PESQ or STOI is not defined (no speech in the crop) are passed over.
+    Those of which PESQ or STOI is not defined (no speech in the crop) are passed over. ``done`` is called
+    after each one.
     """
     frames = round(seconds * store.sample_rate)
     found: dict[str, list[Example]] = {}
@@ -65,6 +68,7 @@ def examples(store: Store, clips: int, seconds: float) -> dict[str, list[Example
             index += 1
             if score(example.target, example.mixture, store.sample_rate):
                 found[kind].append(example)
+                done()
     return found
 
 
