@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from enhance import losses
+from enhance import __version__, losses
 from enhance.console import note, progress, warn
 from enhance.data.dataset import MixtureDataset, loader
 from enhance.data.mixing import Example
@@ -71,6 +72,12 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     torch.manual_seed(recipe.seed)
     fabric = Fabric(accelerator=recipe.run.accelerator, devices=1, precision=recipe.run.precision)
     model, arguments = build_model(recipe)
+    if model.sample_rate != store.sample_rate:
+        raise EnhanceError(
+            f"{store.folder}: prepared at {store.sample_rate} Hz, but {recipe.model!r} runs at {model.sample_rate} Hz",
+            f"prepare it again with --sample-rate {model.sample_rate}",
+        )
+    model.to(fabric.device)  # before the optimiser takes its state back: that goes where the weights are
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.optim.lr,
@@ -85,6 +92,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "data": store.fingerprint,
+        "code": code_version(),
         "init": _origin(recipe),
     }
     _Session(recipe, folder, fabric, store, run, arguments, provenance).go()
@@ -107,6 +115,16 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
 def _origin(recipe: Recipe) -> dict[str, Any] | None:
     """Provenance of the checkpoint that training starts from: hours add up over continuations."""
     return read_header(recipe.init)["provenance"] if recipe.init else None
+
+
+def code_version() -> str:
+    """Version of this package and, in a checkout, the commit."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__} ({found.stdout.strip()})"
 
 
 def restore(run: Run, path: Path) -> None:
@@ -178,7 +196,6 @@ class _Session:
             for name, weight in recipe.loss.items()
         }
         # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.
-        run.model.to(fabric.device)
         if recipe.run.compile and compiler_found():
             getattr(run.model, "net", run.model).compile(dynamic=False)
         self.module, self.optimizer = fabric.setup(run.model, run.optimizer)

@@ -118,9 +118,15 @@ def test_what_a_run_leaves_behind(store, tmp_path):
     header = read_header(tmp_path / loop.BEST)
     assert header["provenance"]["data"] == store.fingerprint
     assert header["provenance"]["step"] == 6
+    assert header["provenance"]["code"].startswith("0.")
     assert set(header["provenance"]["valid"]["scores"]["noise"]) == {"pesq", "stoi", "si_sdr"}
     model = load_model(tmp_path / loop.BEST)
     assert model(torch.zeros(1, 1, 100)).shape == (1, 1, 1, 100)
+
+
+def test_a_model_at_another_rate_is_refused(store, tmp_path):
+    with pytest.raises(EnhanceError, match="prepared at 16000 Hz, but 'dcunet-s' runs at 8000 Hz"):
+        loop.train(recipe(store, model_options={"sample_rate": 8000}), tmp_path, resume=False)
 
 
 def test_a_run_is_not_overwritten(store, tmp_path):
