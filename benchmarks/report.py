@@ -38,7 +38,7 @@ or used to choose between models:
 {scores_table(results)}
 
 {parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results["rtf"]:.3f} on one thread of the machine it was
-measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on a CPU. Made by
+measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on one core. Made by
 `python benchmarks/score_pairs.py DATA --json benchmarks/results/vbdemand_p232.json` and `python benchmarks/report.py`.
 {END}"""
 
@@ -71,8 +71,8 @@ Made by `python benchmarks/report.py`.
 
 * **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
   it is no dereverberator and separates no speakers.
-* **Training**: `recipes/open-speech`, {hours(header):.1f} h on a CPU, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
-  `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
+* **Training**: `recipes/open-speech`, {hours(header):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
+  `{provenance["data"]}`, code {provenance["code"]}. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
 

@@ -18,6 +18,9 @@ from enhance.data.store import Store
 
 ROOT = Path(__file__).parent.parent
 
+# One thread a process: threads of several processes would wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # A shell starts background jobs with Ctrl-C ignored, and children would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
