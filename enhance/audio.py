@@ -156,6 +156,8 @@ def _open(path: Path) -> Reader:
         raise EnhanceError(f"{path}: is a folder", "give a sound file")
     if not path.exists():
         raise EnhanceError(f"{path}: no such file", "check the name")
+    if not path.is_file():
+        raise EnhanceError(f"{path}: is a pipe or a device", "give a sound file")
     if not os.access(path, os.R_OK):
         raise EnhanceError(f"{path}: may not be read", "check its permissions")
     if path.stat().st_size == 0:
@@ -226,7 +228,10 @@ class SoundFileWriter:
         self.clipped = 0
         self.bits = integer_bits(subtype)
         self.path = path
-        self.sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container)
+        try:
+            self.sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container)
+        except soundfile.LibsndfileError as error:  # no room for the header
+            raise OSError(error.error_string) from None
         for name, text in tags.items():
             with contextlib.suppress(soundfile.LibsndfileError):  # not every container has every tag
                 setattr(self.sound, name, text)

@@ -6,6 +6,7 @@ Samples travel as float32. Only local files are opened, and only the first audio
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import struct
@@ -71,7 +72,7 @@ class Decoder:
         self.process = start([*input_arguments(path), *sound], self.log, "stdout")
         try:
             self.sample_rate, self.channels = self._header()
-            text = self._text()
+            text = read_log(self.log)
         except BaseException:
             self.close()
             raise
@@ -82,17 +83,13 @@ class Decoder:
         pairs = re.findall(r"^ {4}(\w+) *: (.*)$", banner, flags=re.MULTILINE)
         self.tags = {key.lower(): value for key, value in pairs if key.lower() in TAGS}
 
-    def _text(self) -> str:
-        self.log.seek(0)
-        return self.log.read(200_000).decode("utf-8", errors="replace")
-
     def _header(self) -> tuple[int, int]:
         """Rate and channel count from the header of the AU stream."""
         assert self.process.stdout is not None
         head = self.process.stdout.read(24)
         if len(head) < 24:
             self.process.wait()
-            text = self._text()
+            text = read_log(self.log)
             if "matches no streams" in text:
                 raise EnhanceError(f"{self.path}: has no sound", "give a file with an audio stream")
             raise EnhanceError(f"{self.path}: not an audio file", "neither libsndfile nor ffmpeg can read it")
@@ -108,7 +105,7 @@ class Decoder:
         data = self.process.stdout.read(frames * self.channels * 4)
         whole = len(data) // (4 * self.channels)
         if whole < frames and self.process.wait() != 0:
-            reason = last_line(self._text())
+            reason = last_line(read_log(self.log))
             self.warning = f"{self.path}: damaged ({reason}); used what could be read"
         samples = np.frombuffer(data, dtype=">f4", count=whole * self.channels)
         return np.ascontiguousarray(samples.reshape(whole, self.channels).T, dtype=np.float32)
@@ -157,12 +154,24 @@ class Encoder:
 
     def _failed(self) -> None:
         self.process.wait()
-        self.log.seek(0)
-        raise OSError(f"ffmpeg: {last_line(self.log.read(200_000).decode('utf-8', errors='replace'))}")
+        raise OSError(f"ffmpeg: {last_line(read_log(self.log))}")
 
     def close(self) -> None:
         stop(self.process)
         self.log.close()
+
+
+def read_log(log: IO[bytes]) -> str:
+    """What ffmpeg has said so far.
+
+    It shares the file's position with us and may be writing: after a ``seek`` its next line would land on the first.
+    """
+    if hasattr(os, "pread"):
+        data = os.pread(log.fileno(), 200_000, 0)
+    else:  # Windows
+        log.seek(0)
+        data = log.read(200_000)
+    return data.decode("utf-8", errors="replace")
 
 
 def last_line(text: str) -> str:

@@ -41,6 +41,12 @@ def _alive(process: int) -> bool:
     return process != os.getpid()
 
 
+def not_written(target: Path, error: OSError) -> EnhanceError:
+    """What to raise where the system refuses to write ``target``."""
+    reason = error.strerror or str(error)
+    return EnhanceError(f"{target}: cannot be written ({reason})", "is the disk full or the folder protected?")
+
+
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary name in the folder of ``target``: at the end it is synced and becomes ``target``.
@@ -57,9 +63,7 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        reason = error.strerror or str(error)
-        hint = "is the disk full or the folder protected?"
-        raise EnhanceError(f"{target}: cannot be written ({reason})", hint) from None
+        raise not_written(target, error) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

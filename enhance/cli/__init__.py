@@ -62,6 +62,3 @@ def main() -> None:
             raise
         stderr().print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        stderr().print("interrupted")
-        sys.exit(130)

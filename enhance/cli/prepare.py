@@ -29,9 +29,9 @@ def prepare(
     if (output / store.INDEX).exists() and not force:
         raise EnhanceError(f"{output}: is there already", "give --force to make it again")
     folders = {"speech": speech, "noise": noise, "music": music, "rir": rir}
-    clips = [clip for folder in data for clip in read_manifest(folder)]
-    clips += [clip for kind, found in folders.items() for folder in found for clip in scan_folder(folder, kind)]
-    clips, moved = settle_splits(list(without_repeats(clips)))
+    lists = [read_manifest(folder) for folder in data]
+    lists += [scan_folder(folder, kind) for kind, found in folders.items() for folder in found]
+    clips, moved = settle_splits(list(without_repeats(lists)))
     for name in moved:
         warn(f"{name} was in several splits: all of it is now in the one that is held back most")
     if not any(clip.kind == "speech" for clip in clips):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -26,42 +28,45 @@ class MixtureDataset(Dataset[Example]):
         )
         self._mixer: Mixer | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mixer": None}  # a memory map would be copied into the other process
+
     def __getitem__(self, number: int) -> Example:
-        if self._mixer is None:  # opened in the worker process: a memory map is not to be copied into it
+        if self._mixer is None:
             store = Store(self.folder)
             frames = round(self.seconds * store.sample_rate)
             self._mixer = Mixer(store, "train", self.config, frames, self.seed)
         return self._mixer.example(*divmod(number, self.per_epoch))
 
 
-class _Numbers(Sampler[int]):
-    """The numbers of this process's share, from ``start``, without end."""
+class _From(Sampler[int]):
+    """The numbers from ``start`` on, without end."""
 
-    def __init__(self, start: int, rank: int, world: int) -> None:
-        self.start, self.rank, self.world = start, rank, world
+    def __init__(self, start: int) -> None:
+        self.start = start
 
     def __iter__(self) -> Iterator[int]:
-        number = self.start + self.rank
-        while True:
-            yield number
-            number += self.world
+        return itertools.count(self.start)
 
 
-def loader(dataset: MixtureDataset, batch: int, workers: int, start: int, rank: int = 0, world: int = 1) -> DataLoader:
-    """Batches ``(mixture, target)``, each ``(batch, time)`` float32, from example number ``start`` on."""
+def loader(dataset: MixtureDataset, batch: int, workers: int, start: int) -> DataLoader:
+    """Batches ``(mixture, target)``, each ``(batch, time)`` float32, from example number ``start`` on.
+
+    Raises EnhanceError if the data set cannot give such examples.
+    """
+    dataset[start]  # what is wrong shows here and not in a worker process
     return DataLoader(
         dataset,
         batch,
-        sampler=_Numbers(start, rank, world),
+        sampler=_From(start),
         num_workers=workers,
-        persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin,
     )
 
 
 def _begin(_: int) -> None:
-    """Start of a worker process: Ctrl-C and SIGTERM reach it too, but it is the training that decides to stop."""
+    """Start of a worker process: in a session of its own, since it is the training that decides to stop."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "setsid"):
+        os.setsid()

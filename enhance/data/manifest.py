@@ -35,6 +35,8 @@ def read_manifest(folder: Path) -> list[Clip]:
     """The clips of ``folder/manifest.csv``: columns path, kind, source, speaker, language, licence, split."""
     path = folder / "manifest.csv"
     clips = []
+    if not path.is_file():
+        raise EnhanceError(f"{path}: no such file", "--data takes a folder with a manifest.csv")
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
@@ -90,13 +92,13 @@ def settle_splits(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
     return [replace(clip, split=settled[clip.kind, clip.source, clip.item]) for clip in clips], moved
 
 
-def without_repeats(clips: Iterable[Clip]) -> Iterator[Clip]:
-    """The clips, each item from the first manifest that lists it: packages may repeat what is there already."""
-    owner: dict[tuple[str, str, str], Path] = {}
-    for clip in clips:
-        root = clip.path.parent
-        if owner.setdefault((clip.kind, clip.source, clip.item), root) == root:
-            yield clip
+def without_repeats(lists: Iterable[list[Clip]]) -> Iterator[Clip]:
+    """All clips, each item from the first list that has it: packages may repeat what is there already."""
+    owner: dict[tuple[str, str, str], int] = {}
+    for number, clips in enumerate(lists):
+        for clip in clips:
+            if owner.setdefault((clip.kind, clip.source, clip.item), number) == number:
+                yield clip
 
 
 def _unit_hash(name: str) -> float:

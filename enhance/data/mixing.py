@@ -6,7 +6,7 @@ again from these three integers.
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,7 @@ from enhance.data.store import Entry, Store
 from enhance.errors import EnhanceError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Interferer = str  # "noise", "music", "babble" or "coloured"
+Interferer = Literal["noise", "music", "babble", "coloured"]
 SILENT = 1e-4  # RMS under which a crop counts as silent, -80 dBFS
 
 
@@ -31,7 +31,7 @@ class MixingConfig(BaseModel):
     level_db: tuple[float, float] = Field((-40.0, -15.0), description="RMS of the mixture, dBFS")
     clean: Share = Field(0.05, description="speech alone")
     noise_only: Share = Field(0.05, description="no speech at all")
-    interferers: dict[Interferer, float] = Field(
+    interferers: dict[Interferer, Annotated[float, Field(ge=0)]] = Field(
         {"noise": 0.55, "babble": 0.2, "music": 0.1, "coloured": 0.15},
         description="relative frequency of each kind",
     )
@@ -66,6 +66,11 @@ class Mixer:
             for name, weight in config.interferers.items()
             if name in ("babble", "coloured") or self.clips[name]
         }
+        if not sum(known.values()):
+            kinds = ", ".join(config.interferers)
+            raise EnhanceError(
+                f"{store.folder}: none of the interferers {kinds} in split {split!r}", "prepare it with some"
+            )
         self.names = list(known)
         self.weights = np.array(list(known.values())) / sum(known.values())
         self.chances = {kind: _chances(items) for kind, items in self.clips.items()}

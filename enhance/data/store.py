@@ -55,15 +55,36 @@ def build(
     """Decode ``clips`` and add simulated room responses (item, float ``(time,)``), into ``folder``.
 
     Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip.
+    EnhanceError if ``folder`` is there and holds anything but a store.
     """
-    clips = list(clips)
+    if folder.exists() and not (folder / INDEX).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise EnhanceError(f"{folder}: holds something other than a data set", "choose a new folder")
     partial_folder = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(parents=True)
+    try:
+        _write(partial_folder, list(clips), responses, sample_rate, jobs, done)
+    except BaseException:
+        shutil.rmtree(partial_folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial_folder.replace(folder)
+    return Store(folder)
+
+
+def _write(
+    folder: Path,
+    clips: list[Clip],
+    responses: Iterable[tuple[str, np.ndarray]],
+    sample_rate: int,
+    jobs: int,
+    done: Callable[[], object],
+) -> None:
+    """Audio and index of a store into an empty folder."""
     entries: list[Entry] = []
     start = 0
     digest = hashlib.sha256()
-    with (partial_folder / AUDIO).open("wb") as file, ProcessPoolExecutor(jobs) as pool:
+    with (folder / AUDIO).open("wb") as file, ProcessPoolExecutor(jobs) as pool:
 
         def append(samples: np.ndarray, *labels: str) -> None:
             nonlocal start
@@ -86,10 +107,7 @@ def build(
         "fingerprint": digest.hexdigest()[:16],
         "entries": [vars(entry) for entry in entries],
     }
-    (partial_folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial_folder.replace(folder)
-    return Store(folder)
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 class Store:

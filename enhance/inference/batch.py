@@ -181,3 +181,5 @@ def _serve(pipe: Connection, settings: Settings) -> None:
             pipe.send(denoise_one(pipe.recv(), pipe.send))
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up: end without a traceback

@@ -69,6 +69,7 @@ def denoise_file(
             f"{task.target}: {output.clipped} samples clipped at full scale; "
             "--prevent-clipping lowers the whole file instead"
         )
+    warnings += [f"{each.target}: {each.clipped} samples clipped at full scale" for each in outputs[1:] if each.clipped]
     return Result(
         task.source,
         task.target,

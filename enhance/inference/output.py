@@ -14,7 +14,7 @@ import numpy as np
 from enhance import ffmpeg
 from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits
 from enhance.errors import EnhanceError
-from enhance.files import replacing
+from enhance.files import not_written, replacing
 
 WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
 
@@ -97,7 +97,8 @@ def _writable(container: str, subtype: str, source: Info) -> bool:
 class Output:
     """An output file that is being written."""
 
-    def __init__(self, writer: SoundFileWriter | ffmpeg.Encoder) -> None:
+    def __init__(self, target: Path, writer: SoundFileWriter | ffmpeg.Encoder) -> None:
+        self.target = target
         self.writer = writer
         self.peak = 0.0
 
@@ -107,14 +108,24 @@ class Output:
         return getattr(self.writer, "clipped", 0)
 
     def write(self, wave: np.ndarray) -> None:
-        """Append ``(channels, time)``."""
+        """Append ``(channels, time)``; EnhanceError if the disk does not take it."""
         if wave.size:
             self.peak = max(self.peak, float(np.abs(wave).max()))
-            self.writer.write(wave)
+            with self._named():
+                self.writer.write(wave)
 
     def finish(self) -> None:
-        """End the file: OSError if it is not complete."""
-        self.writer.finish()
+        """End the file; EnhanceError if it is not complete."""
+        with self._named():
+            self.writer.finish()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Several outputs are written at once: the error names this one."""
+        try:
+            yield
+        except OSError as error:
+            raise not_written(self.target, error) from None
 
 
 @contextlib.contextmanager
@@ -131,4 +142,4 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
         else:
             writer = ffmpeg.Encoder(temporary, rate, channels, source.path, encoding.video)
         with contextlib.closing(writer):
-            yield Output(writer)
+            yield Output(target, writer)

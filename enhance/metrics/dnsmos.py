@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,5 +46,5 @@ def dnsmos(estimate: np.ndarray, sample_rate: int) -> Dnsmos:
                 f"DNSMOS needs the package {error.name or 'speechmos'}",
                 "pip install 'enhance[dnsmos]'",
             ) from None
-        found = package.run(estimate.clip(-1, 1).astype(np.float32), sample_rate)
+        found: Any = package.run(estimate.clip(-1, 1).astype(np.float32), sample_rate)
     return Dnsmos(*(float(found[f"{name}_mos"]) for name in Dnsmos._fields))

@@ -30,7 +30,7 @@ def save(
     """Write ``model`` (or ``weights`` in its place: an average of them) and how to build it again.
 
     ``arguments`` are the constructor's; ``provenance`` says where the weights come from: recipe, data
-    fingerprint, hours, commit, scores. Raises EnhanceError if a weight is not finite.
+    fingerprint, hours, code, scores. Raises EnhanceError if a weight is not finite.
     """
     from safetensors.torch import save as serialise
 
@@ -64,8 +64,13 @@ def read_header(path: Path) -> dict[str, Any]:
         raise EnhanceError(f"{path}: {reason}", hint) from None
     if KEY not in metadata:
         raise EnhanceError(f"{path}: safetensors, but not a checkpoint of enhance", hint)
-    header = json.loads(metadata[KEY])
-    if header["format"] > FORMAT:
+    try:
+        header = json.loads(metadata[KEY])
+        newer = header["format"] > FORMAT
+        _ = header["model"], header["arguments"], header["sample_rate"], header["sources"], header["provenance"]
+    except (ValueError, KeyError, TypeError):
+        raise EnhanceError(f"{path}: its header is damaged", hint) from None
+    if newer:
         what = f"{path}: written by a newer enhance (format {header['format']})"
         raise EnhanceError(what, "upgrade enhance")
     return header
@@ -109,10 +114,13 @@ def load_model(name: str | Path = DEFAULT, device: str | torch.device = "cpu") -
     header = read_header(path)
     try:
         model = model_class(header["model"])(**header["arguments"])
-    except TypeError as error:
+    except (TypeError, EnhanceError) as error:
         raise EnhanceError(f"{path}: cannot build its model", str(error)) from None
+    weights = load_file(path)
+    if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+        raise EnhanceError(f"{path}: its weights are not finite", "take another checkpoint")
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise EnhanceError(f"{path}: weights do not fit {header['model']}", reason) from None

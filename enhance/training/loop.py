@@ -68,7 +68,6 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
         raise EnhanceError(f"{folder}: holds a run already", "give --resume to go on with it, or another --output")
     store = Store(recipe.data.path)
     torch.set_num_threads(recipe.run.threads)
-    torch.set_flush_denormal(True)
     torch.manual_seed(recipe.seed)
     fabric = Fabric(accelerator=recipe.run.accelerator, devices=1, precision=recipe.run.precision)
     model, arguments = build_model(recipe)
@@ -95,7 +94,12 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
         "code": code_version(),
         "init": _origin(recipe),
     }
-    _Session(recipe, folder, fabric, store, run, arguments, provenance).go()
+    session = _Session(recipe, folder, fabric, store, run, arguments, provenance)
+    torch.set_flush_denormal(True)
+    try:
+        session.go()
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
@@ -130,7 +134,12 @@ def code_version() -> str:
 def restore(run: Run, path: Path) -> None:
     """Put the state written by a run into ``run``."""
     state = states.load(path)
-    run.model.load_state_dict(state["model"])
+    try:
+        run.model.load_state_dict(state["model"])
+    except RuntimeError:
+        raise EnhanceError(
+            f"{path}: the run of another model", "resume with its own recipe, or give another --output"
+        ) from None
     run.optimizer.load_state_dict(state["optimizer"])
     run.average.weights = state["average"]
     torch.set_rng_state(state["generator"])
@@ -212,6 +221,7 @@ class _Session:
                 with self._scoring(2) as done:
                     self.listed = examples(self.store, recipe.valid.clips, recipe.valid.seconds, done)
                     self.baseline = untouched(self.listed, self.store.sample_rate, done)
+                self.interruption.raise_if_wanted()
                 note(
                     f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
                     f"step {run.step} of {recipe.optim.steps}, in {self.folder}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from enhance import losses
 from enhance.data.mixing import MixingConfig
@@ -25,7 +25,7 @@ class DataConfig(_Table):
 
     path: Path = Field(description="prepared data set, relative to the working directory")
     seconds: float = Field(2.0, gt=0, description="length of a training example")
-    epoch_hours: float = Field(10.0, gt=0, description="audio after which validation may look back on an epoch")
+    epoch_hours: float = Field(10.0, gt=0, description="audio of an epoch: its number is part of every example's key")
     workers: int = Field(1, ge=0, description="processes that mix")
     mixing: MixingConfig = MixingConfig()  # pyright: ignore[reportCallIssue]
 
@@ -47,7 +47,7 @@ class OptimConfig(_Table):
 class RunConfig(_Table):
     """How the machine is used."""
 
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     compile: bool = True
     save_every: int = Field(200, gt=0, description="steps between two saves of the state")
     threads: int = Field(1, gt=0, description="threads of the training process on a CPU")
@@ -77,14 +77,27 @@ class Recipe(_Table):
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
     valid: ValidConfig = ValidConfig()  # pyright: ignore[reportCallIssue]
 
-    @model_validator(mode="after")
-    def _losses_exist(self) -> Recipe:
-        for name in self.loss:
-            try:
-                losses.create(name, **self.loss_options.get(name, {}))
-            except EnhanceError as error:
-                raise ValueError(str(error)) from None
-        return self
+    @field_validator("loss")
+    @classmethod
+    def _losses_exist(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name in weights:
+            _create_loss(name, {})
+        return weights
+
+    @field_validator("loss_options")
+    @classmethod
+    def _options_exist(cls, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, arguments in options.items():
+            _create_loss(name, arguments)
+        return options
+
+
+def _create_loss(name: str, options: dict[str, Any]) -> None:
+    """ValueError, which pydantic collects, where there is no such loss or option."""
+    try:
+        losses.create(name, **options)
+    except EnhanceError as error:
+        raise ValueError(str(error)) from None
 
 
 def read(path: Path, overrides: list[str]) -> Recipe:

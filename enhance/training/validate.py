@@ -44,6 +44,7 @@ KINDS: dict[str, MixingConfig] = {
         "clean": {"clean": 1.0},
     }.items()
 }
+NEEDED = {"noise": ["noise"], "music": ["music"], "reverberant": ["noise", "rir"]}  # else a kind is left out
 Scores = dict[str, dict[str, float]]  # kind -> metric -> mean
 
 
@@ -58,10 +59,9 @@ def examples(
     frames = round(seconds * store.sample_rate)
     found: dict[str, list[Example]] = {}
     for kind, config in KINDS.items():
-        mixer = Mixer(store, "valid", config, frames, SEED)
-        needed = {"music": "music", "reverberant": "rir"}.get(kind, "speech")
-        if not mixer.clips[needed]:
+        if not all(store.select(needed, "valid") for needed in NEEDED.get(kind, ())):
             continue
+        mixer = Mixer(store, "valid", config, frames, SEED)
         epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
         while len(found[kind]) < clips and index < 10 * clips:
             example = mixer.example(epoch, index)

@@ -70,8 +70,22 @@ def test_an_item_in_two_splits_is_held_back():
 
 
 def test_an_item_listed_twice_counts_once():
-    kept = list(without_repeats([clip("one/a", "x"), clip("one/b", "x"), clip("two/a", "x"), clip("two/c", "y")]))
-    assert [str(c.path) for c in kept] == ["one/a", "one/b", "two/c"]
+    first = [clip("one/1/a", "x"), clip("one/2/b", "x")]  # one speaker in two folders
+    kept = list(without_repeats([first, [clip("two/a", "x"), clip("two/c", "y")]]))
+    assert [str(c.path) for c in kept] == ["one/1/a", "one/2/b", "two/c"]
+
+
+def test_a_missing_manifest_is_named(tmp_path):
+    with pytest.raises(EnhanceError, match=r"manifest\.csv: no such file"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_a_folder_with_something_else_is_not_replaced(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    clips = [Clip(tmp_path / "a.wav", "speech", "s", "x", "", "", "train")]
+    with pytest.raises(EnhanceError, match="other than a data set"):
+        build(tmp_path, clips, [], 16000, jobs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_decoding_mixes_down_and_resamples(tmp_path):

@@ -172,3 +172,11 @@ def test_coloured_noise_has_unit_rms_and_differs():
         np.abs(np.fft.rfft(wave)) ** 2 @ np.arange(4001) / (np.abs(np.fft.rfft(wave)) ** 2).sum() for wave in waves
     ]
     assert max(centroids) > 1.5 * min(centroids)
+
+
+def test_interferers_must_be_known_and_there(store):
+    with pytest.raises(ValueError, match="nois"):
+        MixingConfig.model_validate({"interferers": {"nois": 1.0}})
+    config = MixingConfig.model_validate({"interferers": {"noise": 0.0}})
+    with pytest.raises(EnhanceError, match="none of the interferers noise"):
+        Mixer(store, "train", config, 16000, 0)

@@ -121,6 +121,24 @@ def test_clipping_is_counted_and_prevented_if_asked(tmp_path: Path):
     np.testing.assert_array_equal(audio.read(tmp_path / "d.wav")[0], audio.read(source)[0])
 
 
+def test_clipping_of_the_noise_is_counted(tmp_path: Path):
+    audio.write(tmp_path / "a.wav", np.full((1, 1000), 0.9, dtype=np.float32), 16000)
+    result = run(tmp_path / "a.wav", tmp_path / "b.wav", Gain(-1.0), noise=tmp_path / "b.noise.wav")
+    assert result.clipped == 0
+    assert result.warnings == (f"{tmp_path / 'b.noise.wav'}: 1000 samples clipped at full scale",)
+
+
+def test_a_full_disk_is_blamed_on_the_file_that_did_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    audio.write(tmp_path / "a.wav", noise(0.5, 16000), 16000)
+    monkeypatch.setattr(audio.SoundFileWriter, "write", full)
+    with pytest.raises(EnhanceError, match=r"b\.wav: cannot be written \(no room\)"):
+        run(tmp_path / "a.wav", tmp_path / "b.wav", plot=tmp_path / "b.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
 def test_a_float_file_may_pass_full_scale(tmp_path: Path):
     audio.write(tmp_path / "a.wav", noise(0.5, 16000, level=0.5), 16000, "FLOAT")
     result = run(tmp_path / "a.wav", tmp_path / "b.wav", Gain(4.0))

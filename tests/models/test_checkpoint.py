@@ -179,3 +179,12 @@ def test_every_shipped_checkpoint_loads():
         assert read_header(path)["provenance"], name
         model = load_model(name)
         assert torch.isfinite(model(0.1 * torch.randn(1, model.channels, 4000))).all()
+
+
+@pytest.mark.parametrize("header", ["{", "[]", "{}", '{"format": "x"}', '{"format": 1, "model": "CompactUNet"}'])
+def test_a_damaged_header_is_one_line(tmp_path, header):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"enhance": header})
+    with pytest.raises(EnhanceError, match=r"m\.safetensors: its header is damaged"):
+        load_model(tmp_path / "m.safetensors")

@@ -192,3 +192,38 @@ def test_sigterm_saves_the_run(store, tmp_path):
     assert process.wait(30) == 143
     assert states.load(tmp_path / "run" / loop.STATE)["step"] >= 5
     assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_a_run_of_another_model_is_not_resumed(store, tmp_path):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    with pytest.raises(EnhanceError, match="the run of another model"):
+        loop.train(recipe(store, model_options={}), tmp_path, resume=True)
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_ends_the_training(store, tmp_path):
+    """With its own error, and without a process that waits for another for ever."""
+    program = f"""
+from pathlib import Path
+from enhance.data import mixing
+from enhance.data.dataset import MixtureDataset, loader
+
+example = mixing.Mixer.example
+def failing(self, epoch, index):
+    if index > 3:
+        raise ZeroDivisionError("in a worker")
+    return example(self, epoch, index)
+mixing.Mixer.example = failing
+data = MixtureDataset(Path({str(store.folder)!r}), mixing.MixingConfig(), 0.5, 1, 100)
+for batch in loader(data, 2, 1, 0):
+    pass
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 1
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_what_the_data_lacks_is_said_before_the_work(store, tmp_path):
+    plan = recipe(store, data__mixing={"interferers": {"noise": 0.0}})
+    with pytest.raises(EnhanceError, match="interferers"):
+        loop.train(plan, tmp_path, resume=False)
