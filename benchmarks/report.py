@@ -28,6 +28,15 @@ def scores_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def footprint_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: real-time factor and memory of the whole command, start included."""
+    lines = ["| minutes | file | real-time factor | peak memory (MB) |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        file = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}"
+        lines.append(f"| {row['minutes']} | {file} | {row['rtf']:.3f} | {row['peak_mb']:.0f} |")
+    return "\n".join(lines)
+
+
 def results_section(results: dict[str, Any], header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
@@ -40,6 +49,10 @@ or used to choose between models:
 {parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results["rtf"]:.3f} on one thread of the machine it was
 measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on one core. Made by
 `python benchmarks/score_pairs.py DATA --json benchmarks/results/vbdemand_p232.json` and `python benchmarks/report.py`.
+
+The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):
+
+{footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))}
 {END}"""
 
 
@@ -72,7 +85,7 @@ Made by `python benchmarks/report.py`.
 * **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
   it is no dereverberator and separates no speakers.
 * **Training**: `recipes/open-speech`, {hours(header):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
-  `{provenance["data"]}`, code {provenance["code"]}. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
+  `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
 

@@ -118,15 +118,17 @@ def read(path: Path, overrides: list[str]) -> Recipe:
         raise EnhanceError(f"{path}: {error.error_count()} mistake(s)", "\n" + "\n".join(_mistakes(error))) from None
 
 
-def _merged(path: Path) -> dict[str, Any]:
+def _merged(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in above:
+        raise EnhanceError(f"{path}: is its own base", "break the circle of base = …")
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EnhanceError(f"{path}: no such recipe", "give a folder of recipes/ or a TOML file in it") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # of the syntax or of the encoding
         raise EnhanceError(f"{path}: not TOML", str(error)) from None
     base = settings.pop("base", None)
-    return _overlay(_merged(path.parent / base), settings) if base else settings
+    return _overlay(_merged(path.parent / base, (*above, path)), settings) if base else settings
 
 
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,18 @@ def test_bad_overrides(tmp_path, override):
         recipes.read(write(tmp_path, MINIMAL), [override])
 
 
+def test_a_circle_of_bases_is_an_error(tmp_path):
+    write(tmp_path, 'base = "b.toml"', "a.toml")
+    with pytest.raises(EnhanceError, match=r"a\.toml: is its own base"):
+        recipes.read(write(tmp_path, 'base = "a.toml"', "b.toml").with_name("a.toml"), [])
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "default.toml").write_bytes(b"name = '\xff'")
+    with pytest.raises(EnhanceError, match="not TOML"):
+        recipes.read(tmp_path, [])
+
+
 def test_no_such_recipe(tmp_path):
     with pytest.raises(EnhanceError, match="no such recipe"):
         recipes.read(tmp_path / "absent.toml", [])
