@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enhance.audio import SOUNDS
@@ -26,9 +26,6 @@ class Clip:
     language: str
     licence: str
     split: str
-
-
-CLIP_FIELDS = [field.name for field in fields(Clip)]
 
 
 def read_manifest(folder: Path) -> list[Clip]:
