@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from enhance.errors import EnhanceError
+from enhance.losses.perceptual import pesq_like, stoi_like
 from enhance.losses.sdr import neg_si_sdr, neg_snr
 from enhance.losses.spectral import compressed_spectrum, multi_resolution_stft, spectrogram_mse, waveform_mse
 from enhance.losses.wsdr import wsdr
@@ -28,6 +29,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "multi_resolution_stft": multi_resolution_stft,
     "spectrogram_mse": spectrogram_mse,
     "waveform_mse": waveform_mse,
+    "pesq_like": pesq_like,
+    "stoi_like": stoi_like,
 }
 
 

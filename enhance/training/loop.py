@@ -28,6 +28,8 @@ from enhance.errors import EnhanceError
 from enhance.models import create, presets
 from enhance.models.checkpoint import load_model, read_header
 from enhance.models.checkpoint import save as save_checkpoint
+from enhance.models.compact import CompactUNet
+from enhance.models.grow import grow
 from enhance.training import recipe as recipes
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
@@ -103,15 +105,23 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
-    """The recipe's model, new or with the weights of ``init``, and its constructor's arguments."""
+    """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
+
+    A compact model may start from a smaller one: see :mod:`enhance.models.grow`.
+    """
     model = create(recipe.model, **recipe.model_options)
     if recipe.init is not None:
+        initial = load_model(recipe.init)
         try:
-            model.load_state_dict(load_model(recipe.init).state_dict())
-        except RuntimeError:
+            if isinstance(model, CompactUNet) and isinstance(initial, CompactUNet):
+                grow(model, initial)
+            else:
+                model.load_state_dict(initial.state_dict())
+        except (RuntimeError, ValueError):
             raise EnhanceError(
                 f"{recipe.init}: weights of another model than {recipe.model!r}",
-                "take the model of that checkpoint, or leave out init",
+                "take the model of that checkpoint or, of a compact one, more blocks or a larger hidden; "
+                "or leave out init",
             ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
 
