@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 @functools.cache
 def stdout() -> Console:
-    """Console for results: tables and lists."""
+    """Console for results: tables and lists; 100 columns wide where no terminal says otherwise."""
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
 
 
 @functools.cache

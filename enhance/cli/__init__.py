@@ -13,7 +13,7 @@ import sys
 import typer
 
 from enhance import __version__
-from enhance.cli import denoise, models, prepare, train
+from enhance.cli import bench, denoise, models, prepare, train
 from enhance.console import stderr
 from enhance.errors import EnhanceError
 
@@ -46,6 +46,7 @@ app.command(name="denoise")(denoise.denoise)
 app.command(name="train")(train.train)
 app.command(name="prepare")(prepare.prepare)
 app.command(name="models")(models.models)
+app.command(name="bench")(bench.bench)
 
 
 def _terminated(*_: object) -> None:

@@ -76,7 +76,7 @@ def _loudness(power: Tensor, sample_rate: int) -> Tensor:
 
 
 def _bark_edges(sample_rate: int) -> Tensor:
-    """Edges of the bands in Hz, equally wide on Traunmüller's scale."""
+    """Edges of the bands in Hz, equally wide on Traunmüller's scale, from about 40 Hz."""
     top = 26.81 / (1 + 1960 / (sample_rate / 2)) - 0.53
     z = torch.linspace(0.0, top, BARK_BANDS + 1, dtype=torch.float64)
     return (1960 / (26.81 / (z + 0.53) - 1)).clamp(min=0)

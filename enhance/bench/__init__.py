@@ -1,0 +1,1 @@
+"""Fair tables: pairs of files, systems that make estimates of them, scores, intervals, tests and pages."""

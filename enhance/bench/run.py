@@ -1,0 +1,163 @@
+"""A benchmark from request to records: found and checked first, then scored, kept on disk as it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enhance.bench import records as store
+from enhance.bench.pairs import find_clips, fingerprint, pick
+from enhance.bench.records import Clip, Record
+from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
+from enhance.bench.summary import check_tag
+from enhance.bench.systems import System, find_systems, identity
+from enhance.errors import EnhanceError
+from enhance.files import not_written
+
+SHIPPED = Path(__file__).parent / "clips" / "clips.csv"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see ``enhance bench --help``."""
+
+    data: Path = SHIPPED
+    models: tuple[str, ...] = ()
+    estimates: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()  # empty: what suits the data; ("all",): all that can be had
+    jobs: int = 1
+    limit: int | None = None
+    by: str | None = None
+    device: str = "cpu"
+    align: bool = False
+    records: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A request that can be carried out, and what an earlier run of it has done."""
+
+    request: Request
+    clips: list[Clip]
+    systems: list[System]
+    job: Job
+    about: dict[str, Any]  # of the data, for the summary
+    header: dict[str, Any]  # of the records: a run with another one is another run
+    warnings: list[str]
+    done: list[Record]
+    kept: int  # bytes of the file of records that hold
+
+
+def prepare(request: Request) -> Bench:
+    """Find clips and systems and check everything that can be checked before the work; EnhanceError if not."""
+    from enhance.inference.device import find_device
+
+    device = str(find_device(request.device))
+    clips, warnings = find_clips(request.data)
+    if request.limit is not None:
+        clips = pick(clips, request.limit)
+    check_tag(request.by, clips)
+    metrics = _metrics(request.metrics, clips)
+    systems = find_systems(request.models, request.estimates)
+    header = {
+        "data": fingerprint(clips),
+        "metrics": list(metrics),
+        "systems": {system.name: identity(system) for system in systems},
+        "align": request.align,
+        "device": device,
+    }
+    done, kept = _earlier(request, header)
+    about = {"name": _name(request.data), "path": str(request.data), "fingerprint": header["data"]}
+    return Bench(request, clips, systems, Job(metrics, device, request.align), about, header, warnings, done, kept)
+
+
+def _metrics(names: Sequence[str], clips: Sequence[Clip]) -> tuple[str, ...]:
+    from enhance.metrics import METRICS
+
+    referenced = any(clip.references for clip in clips)
+    if tuple(names) == ("all",):
+        dnsmos = [name for name, metric in METRICS.items() if not metric.needs_reference]
+        names = [name for name in METRICS if name not in dnsmos] if referenced else dnsmos
+    names = tuple(dict.fromkeys(names or default_metrics(clips)))
+    check_metrics(names, clips)
+    return names
+
+
+def _name(data: Path) -> str:
+    return "shipped clips" if data == SHIPPED else (data.resolve().name or str(data))
+
+
+def _earlier(request: Request, header: dict[str, Any]) -> tuple[list[Record], int]:
+    """What a run that was broken off has scored; nothing where there is none."""
+    path = request.records
+    if request.resume and path is None:
+        raise EnhanceError("--resume without --records", "name the file of records that the earlier run wrote")
+    if path is None or not path.exists():
+        return [], 0
+    if not request.resume:
+        raise EnhanceError(f"{path}: exists", "give --resume to go on with it, or another --records")
+    found, records, kept = store.load(path)
+    for key, value in header.items():
+        if found and found.get(key) != value:
+            what = f"{path}: records of another run: its {key} differ"
+            raise EnhanceError(what, "score again into another --records, or give the same data and options")
+    return records, kept
+
+
+def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> list[Record]:
+    """All records, in the order of systems and clips. ``progress`` is told how many tasks are done.
+
+    With ``request.records`` each is written as soon as it is there, so that a run that is killed loses nothing.
+    """
+    done = {(record.system, record.clip) for record in bench.done}
+    tasks: list[Task] = [(system, clip) for clip in bench.clips for system in bench.systems]
+    missing = [(system, clip) for system, clip in tasks if (system.name, clip.id) not in done]
+    progress(len(tasks) - len(missing))
+    found = list(bench.done)
+    with ExitStack() as stack:
+        stream = stack.enter_context(closing(score(missing, bench.job, bench.request.jobs)))
+        write = stack.enter_context(closing(_Writer(bench))).write if bench.request.records else lambda records: None
+        for records in stream:
+            write(records)
+            found += records
+            progress(1)
+    order = {(system.name, clip.id): number for number, (system, clip) in enumerate(tasks)}
+    return sorted(found, key=lambda record: order[record.system, record.clip])
+
+
+class _Writer:
+    """Appends lines to the file of records, a task's at once."""
+
+    def __init__(self, bench: Bench) -> None:
+        path = bench.request.records
+        assert path is not None
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = path.open("r+b" if path.exists() else "w+b")
+            self.file.truncate(bench.kept)
+            self.file.seek(bench.kept)
+        except OSError as error:
+            raise not_written(path, error) from None
+        if not bench.kept:
+            self._append(json.dumps({"bench": bench.header}) + "\n")
+
+    def write(self, records: Sequence[Record]) -> None:
+        self._append("".join(store.dump(record) + "\n" for record in records))
+
+    def _append(self, text: str) -> None:
+        try:
+            self.file.write(text.encode())
+            self.file.flush()
+        except OSError as error:
+            raise not_written(self.path, error) from None
+
+    def close(self) -> None:
+        os.fsync(self.file.fileno())
+        self.file.close()

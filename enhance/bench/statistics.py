@@ -1,0 +1,55 @@
+"""Intervals and paired tests over clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 9999
+SEED = 20190224
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean and its 95 % bootstrap interval (BCa, Efron 1987), the same at every call.
+
+    Clips are taken to be independent. Fewer than three values have no interval.
+    """
+    from scipy.stats import bootstrap
+
+    array = np.asarray(values, dtype=np.float64)
+    average = float(array.mean())
+    if len(array) < 3:
+        return average, None, None
+    if np.ptp(array) == 0:
+        return average, average, average
+    found = bootstrap((array,), np.mean, n_resamples=RESAMPLES, batch=1000, rng=np.random.default_rng(SEED))
+    return average, float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def paired_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of Wilcoxon's signed-rank test that differences on the same clips are symmetric about zero.
+
+    None for fewer than six clips, of which no outcome is significant; 1 where all are equal.
+    """
+    from scipy.stats import wilcoxon
+
+    array = np.asarray(differences, dtype=np.float64)
+    if len(array) < 6:
+        return None
+    if not array.any():
+        return 1.0
+    found: Any = wilcoxon(array)
+    return float(found.pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P values adjusted for how many there are, after Holm 1979; None stays None."""
+    known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, position) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[position] = highest
+    return adjusted

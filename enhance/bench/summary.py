@@ -1,0 +1,199 @@
+"""From records to what a table shows: means with intervals, groups, paired comparisons, and the footer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from enhance.bench.records import UNTOUCHED, Clip, Record, Summary, by_system
+from enhance.bench.statistics import holm, mean_interval, paired_p
+from enhance.bench.systems import FACTS, System
+from enhance.errors import EnhanceError
+
+PACKAGES = ("torch", "pesq", "pystoi", "museval", "speechmos")
+# Means of the untouched Voice Bank+DEMAND test set, and of its two speakers, at 16 kHz.
+VOICE_BANK = {
+    frozenset(("p232", "p257")): (824, {"pesq_wb": 1.97, "stoi": 0.921, "si_sdr": 8.45}),
+    frozenset(("p232",)): (393, {"pesq_wb": 2.165, "stoi": 0.927, "si_sdr": 8.45}),
+}
+TOLERANCE = {"pesq_wb": 0.02, "stoi": 0.003, "si_sdr": 0.06}
+
+
+def summarise(
+    records: Sequence[Record],
+    systems: Sequence[System],
+    clips: Sequence[Clip],
+    metrics: Sequence[str],
+    by: str | None,
+    data: dict[str, Any],
+    footer: dict[str, str],
+) -> Summary:
+    """The summary, as ``enhance.bench.records.Summary`` describes it. EnhanceError where no clip has the tag ``by``."""
+    sources = list(dict.fromkeys(record.source for record in records))
+    summary: Summary = {
+        "data": {**data, "clips": len(clips)},
+        "metrics": list(metrics),
+        "systems": _rows(records, systems, metrics),
+        "comparisons": _comparisons(records, systems, metrics),
+        "footer": footer,
+    }
+    if len(sources) > 1:
+        summary["sources"] = {
+            source: _rows([record for record in records if record.source == source], systems, metrics)
+            for source in sources
+        }
+    if by:
+        summary["groups"] = {by: _groups(records, systems, clips, metrics, by)}
+    return summary
+
+
+def _groups(
+    records: Sequence[Record], systems: Sequence[System], clips: Sequence[Clip], metrics: Sequence[str], by: str
+) -> dict[str, list[dict[str, Any]]]:
+    values = {clip.tags[by] for clip in clips if by in clip.tags}
+    if not values:
+        known = sorted({tag for clip in clips for tag in clip.tags})
+        hint = f"known are {', '.join(known)}" if known else "a manifest, or a CSV beside the clips, would tell"
+        raise EnhanceError(f"no clip says its {by}", hint)
+    return {
+        value: _rows([record for record in records if record.tags.get(by) == value], systems, metrics)
+        for value in sorted(values, key=_natural)
+    }
+
+
+def check_tag(by: str | None, clips: Sequence[Clip]) -> None:
+    """EnhanceError where no clip has that tag: found before the work."""
+    if by:
+        _groups([], [], clips, [], by)
+
+
+def _natural(value: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value
+
+
+def _rows(records: Sequence[Record], systems: Sequence[System], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    found = by_system(records)
+    return [_row(found.get(system.name, []), system, metrics) for system in systems]
+
+
+def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> dict[str, Any]:
+    """A system's line: a clip is scored where all of the metrics have a value."""
+    scored = sum(all(metric in record.scores for metric in metrics) for record in records)
+    timed = {record.clip: record for record in records if record.cpu_seconds is not None}  # once, not per source
+    seconds = sum(record.seconds for record in timed.values())
+    facts: dict[str, Any] = {**dict.fromkeys(FACTS), **system.facts}
+    if seconds:
+        facts["rtf"] = sum(record.cpu_seconds or 0.0 for record in timed.values()) / seconds
+    scores = {}
+    for metric in metrics:
+        values = [record.scores[metric] for record in records if metric in record.scores]
+        if values:
+            average, low, high = mean_interval(values)
+            scores[metric] = {"mean": average, "low": low, "high": high, "n": len(values)}
+    return {
+        "name": system.name,
+        "kind": system.kind,
+        "scored": scored,
+        "total": len(records),
+        **facts,
+        "scores": scores,
+    }
+
+
+def _comparisons(records: Sequence[Record], systems: Sequence[System], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """Every system against the first one that does something, on the clips that both have, p after Holm."""
+    acting = [system.name for system in systems if system.name != UNTOUCHED]
+    if not acting:
+        return []
+    first, others = acting[0], [system.name for system in systems if system.name != acting[0]]
+    found = by_system(records)
+    values = {
+        name: {(record.clip, record.source): record.scores for record in found.get(name, [])}
+        for name in (first, *others)
+    }
+    rows = []
+    for name in others:
+        for metric in metrics:
+            differences = [
+                scores[metric] - values[name][key][metric]
+                for key, scores in values[first].items()
+                if metric in scores and metric in values[name].get(key, {})
+            ]
+            if differences:
+                average, low, high = mean_interval(differences)
+                row = {"system": first, "against": name, "metric": metric, "difference": average}
+                rows.append({**row, "low": low, "high": high, "p": paired_p(differences), "n": len(differences)})
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p"] = p
+    return rows
+
+
+def footer(arguments: Sequence[str], device: str, jobs: int) -> dict[str, str]:
+    """What another person needs to get the same numbers: versions, machine, command."""
+    from enhance import __version__
+
+    found = {"enhance": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {**found, "device": f"{device} ({_processor()})", "jobs": str(jobs), "command": shlex.join(arguments)}
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def warnings(summary: Summary, records: Iterable[Record]) -> list[str]:
+    """What a reader of the table must know: failures, other clips in other rows, data that are not what they seem."""
+    records = list(records)
+    lines = []
+    failed = [record for record in records if record.error]
+    for record in failed[:10]:
+        lines.append(f"{record.system}: {record.error}")
+    if len(failed) > 10:
+        lines.append(f"and {len(failed) - 10} more without an estimate or reference (see --records)")
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for record in records:
+        for metric, reason in record.unscored.items():
+            reasons.setdefault((record.system, metric, reason), []).append(record.clip)
+    for (system, metric, reason), clips in list(reasons.items())[:10]:
+        where = clips[0] if len(clips) == 1 else f"{len(clips)} clips, {clips[0]} the first"
+        lines.append(f"{system}: no {metric} of {where}: {reason}")
+    for metric in summary["metrics"]:
+        counts = {row["scores"].get(metric, {}).get("n", 0) for row in summary["systems"]}
+        if len(counts) > 1:
+            lines.append(f"{metric}: the means are not over the same clips (n says how many); the differences are")
+    return lines + _voice_bank_warnings(summary, records)
+
+
+def _voice_bank_warnings(summary: Summary, records: Sequence[Record]) -> list[str]:
+    """Where the clips are those of the Voice Bank+DEMAND test set: whether the untouched row is the known one."""
+    clips = {record.clip.rpartition("/")[2] for record in records}
+    speakers = frozenset(clip.partition("_")[0] for clip in clips)
+    if speakers not in VOICE_BANK or len(clips) != VOICE_BANK[speakers][0]:
+        return []
+    untouched = next((row["scores"] for row in summary["systems"] if row["name"] == UNTOUCHED), {})
+    lines = []
+    for metric, known in VOICE_BANK[speakers][1].items():
+        if metric in untouched and abs(untouched[metric]["mean"] - known) > TOLERANCE[metric]:
+            lines.append(
+                f"untouched Voice Bank+DEMAND has {metric} {untouched[metric]['mean']:.3f} here, {known} where it is "
+                "published: another resampler, or other files?"
+            )
+    return lines

@@ -1,0 +1,164 @@
+"""Systems under test: the untouched mixture, models, and folders of estimates that other tools wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from enhance.audio import read
+from enhance.bench.align import find_delay, shift
+from enhance.bench.pairs import estimate_path
+from enhance.bench.records import UNTOUCHED, Clip
+from enhance.errors import EnhanceError
+
+MOST_DELAY = 0.1  # s, that --align looks for
+ABOUT = "system.json"  # beside the estimates of another tool: what it is and what it costs
+FACTS = ("rtf", "parameters", "macs_per_second", "latency_ms", "version", "licence", "note")
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that makes estimates. ``where`` is a model's name or file, or the folder of estimates."""
+
+    name: str
+    kind: Literal["mixture", "model", "estimates"]
+    where: str = ""
+    facts: dict[str, Any] = field(default_factory=dict, hash=False)  # for the table: see FACTS
+
+
+def find_systems(models: Sequence[str], estimates: Sequence[str]) -> list[System]:
+    """The untouched mixture, the models (names or checkpoints), the folders of estimates (``[NAME=]DIR``).
+
+    EnhanceError for an unknown model, a missing folder, or two systems of one name.
+    """
+    found = [System(UNTOUCHED, "mixture"), *map(_model, models), *map(_folder, estimates)]
+    names = [system.name for system in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise EnhanceError(f"two systems are called {name!r}", "name a folder of estimates with NAME=DIR")
+    return found
+
+
+def _model(name: str) -> System:
+    from enhance.models.checkpoint import find, load_model
+    from enhance.models.cost import macs_per_second, parameters
+
+    model: Any = load_model(name)
+    path = find(name)
+    label = name if Path(name) != path else f"{path.parent.name}/{path.stem}"
+    facts = {"parameters": parameters(model), "macs_per_second": macs_per_second(model)}
+    if hasattr(model, "latency"):
+        facts["latency_ms"] = 1000 * (model.latency + model.block) / model.sample_rate
+    return System(label, "model", name, facts)
+
+
+def _folder(text: str) -> System:
+    name, _, where = text.rpartition("=")
+    folder = Path(where)
+    if not folder.is_dir():
+        raise EnhanceError(f"{folder}: no such folder", "--estimates takes [NAME=]FOLDER, one file a clip in it")
+    about: dict[str, Any] = {}
+    if (folder / ABOUT).is_file():
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            facts = {key: about[key] for key in FACTS if about.get(key) is not None}
+        except (ValueError, TypeError, AttributeError):
+            raise EnhanceError(f"{folder / ABOUT}: not a JSON object", "repair it, or delete it") from None
+    else:
+        facts = {}
+    return System(name or about.get("name") or folder.resolve().name, "estimates", where, facts)
+
+
+def identity(system: System) -> str:
+    """What changes when the system changes: a hash of the checkpoint, or of the estimates' sizes and times."""
+    if system.kind == "mixture":
+        return ""
+    digest = hashlib.sha256()
+    if system.kind == "model":
+        from enhance.models.checkpoint import find
+
+        digest.update(find(system.where).read_bytes())
+    else:
+        for path in sorted(Path(system.where).rglob("*")):
+            about = path.stat()
+            digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass
+class Estimate:
+    """Waves ``(channels, time)`` by source, and the CPU seconds that they took on one thread, if we know."""
+
+    waves: dict[str, np.ndarray]
+    cpu_seconds: float | None = None
+
+
+def estimate(
+    system: System, clip: Clip, mixture: np.ndarray, sample_rate: int, sources: Sequence[str], device: str, align: bool
+) -> Estimate:
+    """What ``system`` makes of ``mixture`` ``(channels, time)``; ``sources`` are those that are wanted.
+
+    With ``align``, a constant delay of the estimates of other tools is taken out, and their length made that of
+    the mixture. EnhanceError for what cannot be had: a missing file, another rate, another length.
+    """
+    if system.kind == "mixture":
+        return Estimate(dict.fromkeys(sources, mixture))
+    if system.kind == "model":
+        return _run(system, mixture, sample_rate, sources, device)
+    paths = {source: estimate_path(Path(system.where), clip, source, len(sources)) for source in sources}
+    return Estimate({source: _read(path, mixture, sample_rate, align) for source, path in paths.items()})
+
+
+@cache
+def _loaded(name: str, device: str) -> Any:
+    import torch
+
+    from enhance.inference.denoise import denoise
+    from enhance.models.checkpoint import load_model
+
+    model = load_model(name, device)
+    denoise(torch.zeros(1, 16000), 16000, model, device=device)  # the first run prepares things: not to be timed
+    return model
+
+
+def _run(system: System, mixture: np.ndarray, sample_rate: int, sources: Sequence[str], device: str) -> Estimate:
+    from enhance.inference.denoise import denoise
+
+    model = _loaded(system.where, device)
+    if set(sources) - set(model.sources):
+        gives, wanted = ", ".join(model.sources), ", ".join(sources)
+        raise EnhanceError(f"{system.name} gives {gives}, but the references are {wanted}", "take another model")
+    began = time.process_time()
+    wave = denoise(mixture, sample_rate, model, device=device)
+    elapsed = time.process_time() - began
+    return Estimate({model.sources[0]: wave}, elapsed if device == "cpu" else None)
+
+
+def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.ndarray:
+    wave, rate = read(path)
+    if rate != sample_rate:
+        raise EnhanceError(f"{path}: {rate} Hz, but the clip has {sample_rate} Hz", "resample it")
+    if len(wave) != len(mixture):
+        raise EnhanceError(f"{path}: {len(wave)} channels, but the clip has {len(mixture)}", "give as many")
+    length = mixture.shape[1]
+    if align:
+        delay = find_delay(mixture.mean(0), wave.mean(0), round(MOST_DELAY * sample_rate))
+        return np.stack([shift(channel, delay, length) for channel in wave])
+    if wave.shape[1] != length:
+        more = wave.shape[1] - length
+        what = f"{path}: {abs(more)} samples {'longer' if more > 0 else 'shorter'} than the clip"
+        raise EnhanceError(what, "cut or pad it, or take out a constant delay with --align")
+    return wave
+
+
+def wanted_sources(clips: Iterable[Clip]) -> list[str]:
+    """The sources that the clips have references of; ``["speech"]`` where there is none to compare with."""
+    return list(dict.fromkeys(source for clip in clips for source in clip.references)) or ["speech"]

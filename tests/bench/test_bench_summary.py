@@ -1,0 +1,173 @@
+"""Records to summaries and tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from enhance.bench import table
+from enhance.bench.records import Clip, Record, dump, load
+from enhance.bench.summary import check_tag, footer, summarise, warnings
+from enhance.bench.systems import System
+from enhance.errors import EnhanceError
+
+METRICS = ("pesq_wb", "stoi", "si_sdr")
+SYSTEMS = [
+    System("untouched", "mixture"),
+    System("ours", "model", "ours", {"parameters": 105112, "macs_per_second": 2.4e8}),
+    System("theirs", "estimates", "x", {"rtf": 0.5, "note": "high-pass"}),
+]
+GAIN = {"untouched": 0.0, "ours": 0.5, "theirs": 0.2}
+
+
+def made(clips: int = 12, prefix: str = "clip") -> tuple[list[Record], list[Clip]]:
+    """Records in which each system is better than the mixture by its gain, give or take."""
+    listed = [
+        Clip(f"{prefix}_{n:03d}", Path("m"), {"speech": Path("r")}, {"snr": ("2.5", "10", "-5")[n % 3]})
+        for n in range(clips)
+    ]
+    records = [
+        Record(
+            system.name,
+            clip.id,
+            "speech",
+            {"pesq_wb": 2 + 0.01 * n + g + 0.001 * g * n, "stoi": 0.9 + 0.1 * g, "si_sdr": 5 + n + 10 * g},
+            seconds=2.0,
+            cpu_seconds=0.04 if system.kind == "model" else None,
+            tags=clip.tags,
+        )
+        for system in SYSTEMS
+        for n, clip in enumerate(listed)
+        for g in [GAIN[system.name]]
+    ]
+    return records, listed
+
+
+def summed(records, clips, by=None):
+    about = {"name": "set", "path": "set/", "fingerprint": "0123", "seconds": 24.0}
+    foot = footer(["enhance", "bench", "my set"], "cpu", 2)
+    return summarise(records, SYSTEMS, clips, METRICS, by, about, foot)
+
+
+def test_means_counts_and_costs():
+    summary = summed(*made())
+    rows = {row["name"]: row for row in summary["systems"]}
+    assert rows["untouched"]["scores"]["pesq_wb"]["mean"] == pytest.approx(2.055)
+    assert rows["ours"]["scores"]["stoi"] == pytest.approx({"mean": 0.95, "low": 0.95, "high": 0.95, "n": 12})
+    assert rows["ours"]["rtf"] == pytest.approx(0.02)
+    assert rows["theirs"]["rtf"] == 0.5
+    assert rows["untouched"]["rtf"] is None
+    assert (rows["ours"]["scored"], rows["ours"]["total"]) == (12, 12)
+    assert summary["footer"]["command"] == "enhance bench 'my set'"
+
+
+def test_comparisons_are_of_the_first_system_on_the_clips_that_both_have():
+    records, clips = made()
+    records = [record for record in records if not (record.system == "theirs" and record.clip < "clip_004")]
+    rows = {(row["against"], row["metric"]): row for row in summed(records, clips)["comparisons"]}
+    assert rows["untouched", "si_sdr"]["difference"] == pytest.approx(5.0)
+    assert rows["theirs", "si_sdr"]["difference"] == pytest.approx(3.0)
+    assert rows["theirs", "si_sdr"]["n"] == 8
+    assert rows["untouched", "pesq_wb"]["low"] > 0.5
+    assert rows["untouched", "si_sdr"]["p"] < 0.01
+
+
+def test_groups_are_sorted_as_numbers_and_hold_their_clips():
+    records, clips = made()
+    groups = summed(records, clips, "snr")["groups"]["snr"]
+    assert list(groups) == ["-5", "2.5", "10"]
+    assert [row["total"] for row in groups["-5"]] == [4, 4, 4]
+    mean = groups["-5"][0]["scores"]["si_sdr"]["mean"]
+    assert mean == pytest.approx(5 + (2 + 5 + 8 + 11) / 4)
+    with pytest.raises(EnhanceError, match=r"no clip says its noise.*known are snr"):
+        check_tag("noise", clips)
+
+
+def test_what_could_not_be_scored_is_counted_and_said():
+    records, clips = made()
+    records[0] = Record("untouched", "clip_000", "speech", {}, {"pesq_wb": "silent"}, tags=clips[0].tags)
+    records[13] = Record("ours", "clip_001", "speech", error="x.wav: broken")
+    summary = summed(records, clips)
+    rows = {row["name"]: row for row in summary["systems"]}
+    assert rows["untouched"]["scored"] == 11
+    assert rows["ours"]["scores"]["stoi"]["n"] == 11
+    lines = "\n".join(warnings(summary, records))
+    assert "ours: x.wav: broken" in lines
+    assert "untouched: no pesq_wb of clip_000: silent" in lines
+
+
+def test_unlike_counts_are_said():
+    records, clips = made()
+    lines = "\n".join(warnings(summed(records[1:], clips), records[1:]))
+    assert "not over the same clips" in lines
+
+
+@pytest.mark.parametrize(("offset", "warned"), [(0.0, False), (0.1, True)])
+def test_a_voice_bank_test_set_that_is_not_the_known_one_is_noticed(offset, warned):
+    clips = [Clip(f"p232_{n:03d}", Path("m"), {"speech": Path("r")}) for n in range(393)]
+    scores = {"pesq_wb": 2.165 + offset, "stoi": 0.927, "si_sdr": 8.45}
+    records = [Record("untouched", clip.id, "speech", scores) for clip in clips]
+    lines = warnings(summed(records, clips), records)
+    assert any("untouched Voice Bank+DEMAND has pesq_wb 2.265 here" in line for line in lines) == warned
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_terminal_table_fits_and_has_every_number(width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table.rich_tables(summed(*made(), by="snr"), width))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for expected in ("2.06", "0.900", "12/12", "0.11 M", "0.24 G", "0.020", "ours − theirs", "snr -5", "PESQ-WB ↑"):
+        assert expected in text
+
+
+def test_many_metrics_go_below_one_another():
+    records, clips = made()
+    more = {"csig": 3.0, "cbak": 2.5, "wss": 33.0, "llr": 0.5}
+    records = [Record(r.system, r.clip, r.source, {**r.scores, **more}, seconds=2.0) for r in records]
+    about = {"name": "s", "path": "s", "fingerprint": "0", "seconds": 1.0}
+    summary = summarise(records, SYSTEMS, clips, (*METRICS, *more), None, about, footer([], "cpu", 1))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table.rich_tables(summary))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(name in text for name in ("CSIG ↑", "WSS ↓", "33.0", "LLR ↓"))
+
+
+def test_markdown_marks_the_best_and_csv_is_exact():
+    summary = summed(*made())
+    text = table.markdown(summary)
+    assert "| ours | 12/12 | **2.56** (" in text
+    assert "| **0.950** (0.950–0.950) |" in text
+    rows = list(csv.DictReader(io.StringIO(table.csv_text(summary))))
+    assert [row["system"] for row in rows] == ["untouched", "ours", "theirs"]
+    assert float(rows[1]["si_sdr"]) == pytest.approx(15.5)
+    assert rows[0]["rtf"] == ""
+
+
+def test_lower_is_better_for_llr():
+    rows = [{"scores": {"llr": {"mean": value}}} for value in (0.5, 0.3, 0.9)]
+    assert table.best(rows, "llr") == 0.3
+
+
+def test_records_survive_being_cut_off(tmp_path: Path):
+    records, _ = made(2)
+    path = tmp_path / "records.jsonl"
+    whole = '{"bench": {"data": "0"}}\n' + "".join(dump(record) + "\n" for record in records)
+    path.write_text(whole + dump(records[0])[:20], encoding="utf-8")
+    header, found, kept = load(path)
+    assert header == {"data": "0"}
+    assert found == records
+    assert kept == len(whole)
+
+
+def test_another_file_is_no_file_of_records(tmp_path: Path):
+    path = tmp_path / "records.jsonl"
+    for text in ("a\n", "{}\n", '{"bench": {}}\n{"system": 3, "what": 1}\n', '{"bench": {}}\n[1]\n'):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(EnhanceError, match=r"records\.jsonl: line \d is not of enhance bench"):
+            load(path)

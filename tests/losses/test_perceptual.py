@@ -1,0 +1,89 @@
+"""The losses after PESQ and STOI: against the packages, and in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from signals import voice
+from torch import Tensor
+
+from enhance.losses import create
+from enhance.losses.perceptual import BARK_BANDS, _bark_bands, _third_octaves, pesq_like, stoi_like
+from enhance.metrics.pesq import pesq_wb
+from enhance.metrics.stoi import stoi
+
+
+def degraded() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of clean and spoiled: white and slow noise at five levels, and a hole in the spectrum."""
+    pairs = []
+    for seed in range(4):
+        clean = voice(2.5, seed)
+        rng = np.random.default_rng(seed)
+        white = rng.standard_normal(len(clean)).astype(np.float32)
+        slow = np.convolve(white, np.ones(24, np.float32) / 5, mode="same")
+        for level in (0.001, 0.005, 0.02, 0.06, 0.15):
+            pairs += [(clean, clean + level * white), (clean, clean + level * slow)]
+        spectrum = np.fft.rfft(clean)
+        spectrum[len(spectrum) // 4 : len(spectrum) // 2] *= 0.1
+        pairs.append((clean, np.fft.irfft(spectrum, len(clean)).astype(np.float32)))
+    return pairs
+
+
+def tensor(wave: np.ndarray) -> Tensor:
+    return torch.from_numpy(wave)[None]
+
+
+def test_pesq_like_ranks_as_pesq_does():
+    scores = [pesq_wb(clean, spoiled, 16000) for clean, spoiled in degraded()]
+    losses = [pesq_like(tensor(spoiled), tensor(clean), tensor(clean)).item() for clean, spoiled in degraded()]
+    assert spearmanr(scores, losses).statistic < -0.9
+
+
+def test_stoi_like_is_stoi_to_a_few_hundredths():
+    for clean, spoiled in degraded():
+        expected = stoi(clean, spoiled, 16000)
+        found = 1 - stoi_like(tensor(spoiled), tensor(clean), tensor(clean)).item()
+        assert found == pytest.approx(expected, abs=0.04)
+
+
+def test_a_perfect_estimate_costs_nothing():
+    clean = tensor(voice(2, 1))
+    assert pesq_like(clean, clean, clean).item() < 0.01
+    assert stoi_like(clean, clean, clean).item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pesq_like", "stoi_like"])
+def test_common_gain_and_batch_neighbours_change_nothing(name):
+    clean, noise = tensor(voice(2, 1)), 0.02 * torch.randn(1, 32000, generator=torch.Generator().manual_seed(0))
+    loss = create(name)
+    alone = loss(clean + noise, clean, clean)
+    torch.testing.assert_close(loss(0.05 * (clean + noise), 0.05 * clean, clean), alone, rtol=2e-2, atol=1e-3)
+    silent = torch.zeros_like(clean)
+    both = loss(torch.cat((clean + noise, noise)), torch.cat((clean, silent)), torch.cat((clean, silent)))
+    torch.testing.assert_close(both, alone)
+
+
+def test_what_was_added_is_worse_than_what_is_missing():
+    """The asymmetry of PESQ: a tone put into a gap disturbs more than the same tone taken out of the target."""
+    time = torch.arange(32000) / 16000
+    base = 0.1 * torch.sin(2 * torch.pi * 300 * time)[None]
+    tone = 0.02 * torch.sin(2 * torch.pi * 2000 * time)[None]
+    assert pesq_like(base + tone, base, base) > 1.5 * pesq_like(base, base + tone, base)
+
+
+def test_bark_bands_share_out_every_bin_above_40_hz_once():
+    bands = _bark_bands(512, 16000)
+    assert bands.shape == (BARK_BANDS, 257)
+    torch.testing.assert_close(bands.sum(0)[2:-1], torch.ones(254))
+
+
+def test_third_octaves_are_those_of_stoi():
+    bands = _third_octaves(512, 16000)
+    centres = 150 * 2 ** (np.arange(15) / 3)
+    frequencies = np.arange(257) * 16000 / 512
+    for band, centre in zip(bands.numpy(), centres, strict=True):
+        inside = frequencies[band > 0]
+        assert ((inside >= centre / 2 ** (1 / 6)) & (inside < centre * 2 ** (1 / 6))).all()
+    assert (bands.sum(0) <= 1).all()
