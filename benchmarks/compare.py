@@ -3,20 +3,23 @@
 usage: compare.py DATA [--peers DIR] [--jobs N] [--work DIR]
 
 DATA holds ``noisy/`` and ``clean/`` (Voice Bank+DEMAND p232 for the README). DIR is what ``benchmarks/peers/run.py``
-wrote: ``noisy/<peer>/`` and ``clean/<peer>/``. Writes ``results/<name of DATA>.json`` and
-``results/<name of DATA>_clean.json``, the JSON of ``enhance bench``; ``report.py`` makes the README of them. Scores
-are kept in the work folder, so that a run that was broken off goes on.
+wrote: ``noisy/<peer>/`` and ``clean/<peer>/``. Writes into ``results/`` the JSON of ``enhance bench``, as ``<name of
+DATA>.json`` and ``<name of DATA>_clean.json``, that of its own clips, and plots; ``report.py`` makes the README of
+them. Scores are kept in the work folder, so that a run that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from enhance.bench.plots import save_all
+from enhance.bench.records import load
 from enhance.models.checkpoint import shipped
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,16 +34,20 @@ def clean_manifest(data: Path, path: Path) -> None:
             writer.writerow([sound.stem, f"{data.name}/clean/{sound.name}", f"{data.name}/clean/{sound.name}"])
 
 
-def bench(work: Path, data: str, name: str, estimates: list[str], jobs: int, target: Path) -> None:
-    """Run ``enhance bench`` in the work folder, where everything has a short name."""
-    records = Path(f"{name}.jsonl")
-    command = [sys.executable, "-m", "enhance.cli", "bench", data, "--models", ",".join(shipped())]
-    command += [part for folder in estimates for part in ("--estimates", folder)]
-    command += ["--jobs", str(jobs), "--records", str(records), "--resume", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(command, cwd=work, env=environment, check=True, stdout=subprocess.PIPE)
+def bench(work: Path, arguments: list[str], target: Path) -> None:
+    """Run ``enhance bench`` in the work folder, where everything has a short name, and keep its JSON."""
+    command = [sys.executable, "-m", "enhance.cli", "bench", *arguments, "--json"]
+    found = subprocess.run(
+        command, cwd=work, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.PIPE
+    )
     target.write_bytes(found.stdout)
     print(f"wrote {target}")
+
+
+def draw(records: Path, summary: Path) -> None:
+    """The plots of ``enhance bench --plot``, beside the results."""
+    for path in save_all(load(records)[1], json.loads(summary.read_bytes()), RESULTS):
+        print(f"wrote {path}")
 
 
 def main() -> None:
@@ -60,8 +67,11 @@ def main() -> None:
     for kind, given in (("noisy", data.name), ("clean", f"{data.name}_clean.csv")):
         folders = sorted((work / "peers" / kind).iterdir()) if arguments.peers else []
         name = given.removesuffix(".csv")
-        estimates = [f"peers/{kind}/{folder.name}" for folder in folders if folder.is_dir()]
-        bench(work, given, name, estimates, arguments.jobs, RESULTS / f"{name}.json")
+        options = [given, "--models", ",".join(shipped()), "--jobs", str(arguments.jobs)]
+        options += [part for folder in folders for part in ("--estimates", f"peers/{kind}/{folder.name}")]
+        bench(work, [*options, "--records", f"{name}.jsonl", "--resume"], RESULTS / f"{name}.json")
+    bench(work, [], RESULTS / "shipped_clips.json")
+    draw(work / f"{data.name}.jsonl", RESULTS / f"{data.name}.json")
 
 
 if __name__ == "__main__":

@@ -10,21 +10,39 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from enhance.bench import table
+from enhance.bench.records import UNTOUCHED
 from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header
 from enhance.models.cost import macs_per_second, parameters
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
+BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
+TEST_SET = "vbdemand_p232"
 
 
-def scores_table(results: dict[str, Any]) -> str:
-    """Markdown: the untouched files, the model on them, the model on clean speech."""
-    rows = {"noisy, untouched": "untouched", "noisy, denoised": "noisy", "clean speech, denoised": "clean"}
+def read(name: str) -> Any:
+    """A committed result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def row_of(summary: dict[str, Any], system: str) -> dict[str, Any]:
+    """A system's line of a summary of ``enhance bench``."""
+    return next(row for row in summary["systems"] if row["name"] == system)
+
+
+def scores_table(noisy: dict[str, Any], clean: dict[str, Any]) -> str:
+    """Markdown: the untouched files, the default model on them, the default model on clean speech."""
+    rows = {
+        "noisy, untouched": row_of(noisy, UNTOUCHED),
+        "noisy, denoised": row_of(noisy, DEFAULT),
+        "clean speech, denoised": row_of(clean, DEFAULT),
+    }
     lines = ["| input | PESQ-WB | STOI | SI-SDR (dB) |", "| --- | --- | --- | --- |"]
-    for label, kind in rows.items():
-        row = results[kind]
-        lines.append(f"| {label} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |")
+    for label, row in rows.items():
+        pesq, stoi, si_sdr = (row["scores"][metric]["mean"] for metric in ("pesq_wb", "stoi", "si_sdr"))
+        lines.append(f"| {label} | {pesq:.2f} | {stoi:.3f} | {si_sdr:.1f} |")
     return "\n".join(lines)
 
 
@@ -37,23 +55,32 @@ def footprint_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def results_section(results: dict[str, Any], header: dict[str, Any]) -> str:
+def results_section(header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
+    noisy, clean = read(TEST_SET), read(f"{TEST_SET}_clean")
     return f"""{BEGIN}
-`{DEFAULT}` on the {results["pairs"]} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never trained on, tuned to
-or used to choose between models:
+`{DEFAULT}` and what people use today, on the {noisy["data"]["clips"]} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never
+trained on, tuned to or used to choose between models (peers, their licences and delays: [`benchmarks/peers`](benchmarks/peers/README.md)):
 
-{scores_table(results)}
+{table.markdown(noisy)}
+![PESQ-WB over real-time factor](benchmarks/results/speed.png)
 
-{parameters(model):,} parameters, {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, real-time factor {results["rtf"]:.3f} on one thread of the machine it was
-measured on, latency {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms, trained for {hours(header):.1f} h on one core. Made by
-`python benchmarks/score_pairs.py DATA --json benchmarks/results/vbdemand_p232.json` and `python benchmarks/report.py`.
+A denoiser should leave clean speech alone. The clean files of the same pairs in:
+
+{table.markdown(clean, comparisons=False)}
+`{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
+{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
 The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):
 
-{footprint_table(json.loads((RESULTS / "footprint.json").read_text(encoding="utf-8")))}
+{footprint_table(read("footprint"))}
 {END}"""
+
+
+def clips_section() -> str:
+    """What ``enhance bench`` prints, between its marks."""
+    return f"{BEGIN_CLIPS}\n{table.markdown(read('shipped_clips'))}{END_CLIPS}"
 
 
 def hours(header: dict[str, Any]) -> float:
@@ -69,9 +96,10 @@ def audio_hours(provenance: dict[str, Any]) -> float:
     return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
 
 
-def model_card(results: dict[str, Any], header: dict[str, Any]) -> str:
+def model_card(header: dict[str, Any]) -> str:
     """The card beside the weights."""
     provenance, arguments = header["provenance"], header["arguments"]
+    noisy = read(TEST_SET)
     valid = provenance["valid"]
     kinds = "\n".join(
         f"| {kind} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |"
@@ -89,9 +117,9 @@ Made by `python benchmarks/report.py`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
 
-## Voice Bank+DEMAND test set, speaker p232 ({results["pairs"]} pairs)
+## Voice Bank+DEMAND test set, speaker p232 ({noisy["data"]["clips"]} pairs)
 
-{scores_table(results)}
+{scores_table(noisy, read(f"{TEST_SET}_clean"))}
 
 ## Validation: held-out speakers, noises, tracks and rooms, SNR −5 to 20 dB
 
@@ -103,15 +131,19 @@ Step {valid["step"]}, steering score {valid["score"]:.3f} (zero is the untouched
 """
 
 
+def replaced(text: str, begin: str, end: str, section: str) -> str:
+    """``text`` with what stands between two marks, these included, replaced."""
+    before, rest = text.split(begin)
+    return before + section + rest.split(end)[1]
+
+
 def main() -> None:
-    results = json.loads((RESULTS / "vbdemand_p232.json").read_text(encoding="utf-8"))
     header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
     readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
+    text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
     wanted = {
-        readme: before + results_section(results, header) + rest.split(END)[1],
-        PRETRAINED / f"{DEFAULT}.md": model_card(results, header),
+        readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
+        PRETRAINED / f"{DEFAULT}.md": model_card(header),
     }
     stale = [
         path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content

@@ -52,10 +52,10 @@ def dump(record: Record) -> str:
     return json.dumps({key: value for key, value in dataclasses.asdict(record).items() if value not in ({}, None)})
 
 
-def load(path: Path) -> tuple[dict[str, Any], list[Record], int]:
-    """The header of a file of records, the records, and how many bytes these are.
+def load(path: Path) -> tuple[dict[str, Any], list[Record]]:
+    """The header of a file of records, and the records.
 
-    A last line that was cut off by a kill is left out and not counted. EnhanceError for any other file.
+    A last line that was cut off by a kill is left out. EnhanceError for any other file.
     """
     try:
         data = path.read_bytes()
@@ -76,7 +76,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Record], int]:
             found.append(Record(**entry))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise EnhanceError(f"{path}: line {number} is not of enhance bench", "give another --records") from None
-    return header, found, len(whole)
+    return header, found
 
 
 def by_system(records: Iterable[Record]) -> dict[str, list[Record]]:

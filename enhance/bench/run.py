@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
 from enhance.bench.summary import check_tag
 from enhance.bench.systems import System, find_systems, identity
 from enhance.errors import EnhanceError
-from enhance.files import not_written
+from enhance.files import not_written, replacing
 
 SHIPPED = Path(__file__).parent / "clips" / "clips.csv"
 
@@ -50,8 +49,7 @@ class Bench:
     about: dict[str, Any]  # of the data, for the summary
     header: dict[str, Any]  # of the records: a run with another one is another run
     warnings: list[str]
-    done: list[Record]
-    kept: int  # bytes of the file of records that hold
+    earlier: list[Record]
 
 
 def prepare(request: Request) -> Bench:
@@ -72,9 +70,10 @@ def prepare(request: Request) -> Bench:
         "align": request.align,
         "device": device,
     }
-    done, kept = _earlier(request, header)
-    about = {"name": _name(request.data), "path": str(request.data), "fingerprint": header["data"]}
-    return Bench(request, clips, systems, Job(metrics, device, request.align), about, header, warnings, done, kept)
+    earlier = _earlier(request, header)
+    where = "in the package" if request.data == SHIPPED else str(request.data)
+    about = {"name": _name(request.data), "path": where, "fingerprint": header["data"]}
+    return Bench(request, clips, systems, Job(metrics, device, request.align), about, header, warnings, earlier)
 
 
 def _metrics(names: Sequence[str], clips: Sequence[Clip]) -> tuple[str, ...]:
@@ -93,21 +92,26 @@ def _name(data: Path) -> str:
     return "shipped clips" if data == SHIPPED else (data.resolve().name or str(data))
 
 
-def _earlier(request: Request, header: dict[str, Any]) -> tuple[list[Record], int]:
-    """What a run that was broken off has scored; nothing where there is none."""
+def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
+    """The records of an earlier run that still hold, of these systems and of others; ``header`` takes the others in.
+
+    Systems that have changed since are left out: they are scored again.
+    """
     path = request.records
     if request.resume and path is None:
         raise EnhanceError("--resume without --records", "name the file of records that the earlier run wrote")
     if path is None or not path.exists():
-        return [], 0
+        return []
     if not request.resume:
         raise EnhanceError(f"{path}: exists", "give --resume to go on with it, or another --records")
-    found, records, kept = store.load(path)
-    for key, value in header.items():
-        if found and found.get(key) != value:
+    found, records = store.load(path)
+    for key in ("data", "metrics", "align", "device") if found else ():
+        if found.get(key) != header[key]:
             what = f"{path}: records of another run: its {key} differ"
             raise EnhanceError(what, "score again into another --records, or give the same data and options")
-    return records, kept
+    before = found.get("systems", {})
+    header["systems"] = {**before, **header["systems"]}
+    return [record for record in records if before.get(record.system) == header["systems"][record.system]]
 
 
 def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> list[Record]:
@@ -115,49 +119,37 @@ def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> l
 
     With ``request.records`` each is written as soon as it is there, so that a run that is killed loses nothing.
     """
-    done = {(record.system, record.clip) for record in bench.done}
     tasks: list[Task] = [(system, clip) for clip in bench.clips for system in bench.systems]
+    order = {(system.name, clip.id): number for number, (system, clip) in enumerate(tasks)}
+    found = [record for record in bench.earlier if (record.system, record.clip) in order]
+    done = {(record.system, record.clip) for record in found}
     missing = [(system, clip) for system, clip in tasks if (system.name, clip.id) not in done]
     progress(len(tasks) - len(missing))
-    found = list(bench.done)
-    with ExitStack() as stack:
-        stream = stack.enter_context(closing(score(missing, bench.job, bench.request.jobs)))
-        write = stack.enter_context(closing(_Writer(bench))).write if bench.request.records else lambda records: None
+    with _writing(bench) as write, closing(score(missing, bench.job, bench.request.jobs)) as stream:
         for records in stream:
             write(records)
             found += records
             progress(1)
-    order = {(system.name, clip.id): number for number, (system, clip) in enumerate(tasks)}
     return sorted(found, key=lambda record: order[record.system, record.clip])
 
 
-class _Writer:
-    """Appends lines to the file of records, a task's at once."""
+@contextmanager
+def _writing(bench: Bench) -> Iterator[Callable[[Sequence[Record]], object]]:
+    """A function that appends records to the file, if there is to be one: a task's at once."""
+    path = bench.request.records
+    if path is None:
+        yield lambda records: None
+        return
+    with replacing(path) as temporary:
+        lines = [json.dumps({"bench": bench.header}), *map(store.dump, bench.earlier)]
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    try:
+        with path.open("a", encoding="utf-8") as file:
 
-    def __init__(self, bench: Bench) -> None:
-        path = bench.request.records
-        assert path is not None
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = path.open("r+b" if path.exists() else "w+b")
-            self.file.truncate(bench.kept)
-            self.file.seek(bench.kept)
-        except OSError as error:
-            raise not_written(path, error) from None
-        if not bench.kept:
-            self._append(json.dumps({"bench": bench.header}) + "\n")
+            def write(records: Sequence[Record]) -> None:
+                file.write("".join(store.dump(record) + "\n" for record in records))
+                file.flush()
 
-    def write(self, records: Sequence[Record]) -> None:
-        self._append("".join(store.dump(record) + "\n" for record in records))
-
-    def _append(self, text: str) -> None:
-        try:
-            self.file.write(text.encode())
-            self.file.flush()
-        except OSError as error:
-            raise not_written(self.path, error) from None
-
-    def close(self) -> None:
-        os.fsync(self.file.fileno())
-        self.file.close()
+            yield write
+    except OSError as error:
+        raise not_written(path, error) from None

@@ -22,7 +22,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     average = float(array.mean())
     if len(array) < 3:
         return average, None, None
-    if np.ptp(array) == 0:
+    if np.ptp(array) <= 1e-12 * np.abs(array).max():  # equal but for rounding
         return average, average, average
     found = bootstrap((array,), np.mean, n_resamples=RESAMPLES, batch=1000, rng=np.random.default_rng(SEED))
     return average, float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -130,7 +130,7 @@ def test_killed_and_resumed_is_as_if_it_had_not_stopped(
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    _, before, _ = load(broken)
+    _, before = load(broken)
     assert 0 < len(before) < 12
     code, _, error = cli(*options, "--records", broken, "--resume")
     assert code == 0, error
@@ -157,6 +157,31 @@ def test_resuming_something_else_is_refused(cli: Cli, pairs: Path, tmp_path: Pat
     assert records.stat().st_size == size
     code, _, error = cli("bench", pairs, "-e", pairs / "theirs", "--resume")
     assert (code, "--resume without --records" in error) == (2, True)
+
+
+def test_only_what_is_new_or_has_changed_is_scored_again(cli: Cli, pairs: Path, tmp_path: Path):
+    records = tmp_path / "records.jsonl"
+    made = tmp_path / "made"
+    for path in (pairs / "noisy").iterdir():
+        write(made / path.name, soundfile.read(path)[0])
+    options = ("bench", pairs, "-j", "1", "--metrics", "estoi", "--json", "--records", records)
+    assert cli(*options, "-e", pairs / "theirs")[0] == 0
+    first = records.read_text(encoding="utf-8").splitlines()[1:]
+    code, out, _ = cli(*options, "-e", made, "--resume")
+    assert code == 0
+    assert list(rows_of(out)) == ["untouched", "made"]
+    before = rows_of(out)["made"]["scores"]["estoi"]["mean"]
+    second = records.read_text(encoding="utf-8").splitlines()[1:]
+    assert second[: len(first)] == first  # those of the other system too
+    assert len(second) == 18
+    for path in made.iterdir():
+        write(path, soundfile.read(pairs / "clean" / path.name)[0], subtype="DOUBLE")
+    code, out, _ = cli(*options, "-e", made, "-e", pairs / "theirs", "--resume")
+    assert code == 0
+    rows = rows_of(out)
+    assert rows["made"]["scores"]["estoi"]["mean"] == pytest.approx(1.0)
+    assert before < 0.95
+    assert rows["oracle"]["scored"] == 6
 
 
 def test_without_references_only_what_needs_none(cli: Cli, pairs: Path, tmp_path: Path):

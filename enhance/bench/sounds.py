@@ -1,0 +1,60 @@
+"""Sounds and their spectrograms, small enough to be written into a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from enhance.inference.plot import Spectrogram
+
+LONGEST = 8.0  # s of a clip that are kept
+PICTURE = (360, 128)  # pixels, of a spectrogram
+RANGE_DB = 70.0  # of a spectrogram, below the loudest of the clip's
+SHADES = 24  # of a spectrogram: steps of 3 dB, since noise makes a PNG large
+
+
+def cropped(waves: Sequence[np.ndarray], rate: int) -> np.ndarray:
+    """The first seconds of all sounds of a clip, ``(sounds, time)``; shorter ones end in silence."""
+    length = max(1, min(round(LONGEST * rate), max(len(wave) for wave in waves)))
+    return np.stack([np.pad(wave[:length], (0, max(0, length - len(wave)))) for wave in waves])
+
+
+def flac(wave: np.ndarray, rate: int) -> bytes:
+    """Float ``(time,)`` as a FLAC file of 16 bits; what is beyond full scale is clipped."""
+    import soundfile
+
+    stream = io.BytesIO()
+    soundfile.write(stream, np.clip(wave, -1, 1), rate, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def spectrograms(waves: np.ndarray, rate: int) -> list[bytes]:
+    """A PNG of each of ``(sounds, time)``, 360 x 128 pixels in a palette, all on one scale of level."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    pictures = [_decibels(wave, rate) for wave in waves]
+    top = max(float(np.percentile(picture, 99.9)) for picture in pictures)
+    shades = (255 * colormaps["magma"](np.linspace(0, 1, SHADES))[:, :3]).astype(np.uint8)
+    found = []
+    for picture in pictures:
+        shade = np.clip(1 + (picture - top) / RANGE_DB, 0, 1) * (SHADES - 1)
+        image = Image.fromarray(np.rint(shade).astype(np.uint8))
+        image.putpalette(shades.tobytes())  # from grey to 8 bits of palette
+        stream = io.BytesIO()
+        image.save(stream, format="PNG", optimize=True)
+        found.append(stream.getvalue())
+    return found
+
+
+def _decibels(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Levels as ``(rows, columns)`` of a picture, high frequencies on top; its width is the wave's length."""
+    from PIL import Image
+
+    spectrogram = Spectrogram(rate)
+    half = spectrogram.size // 2
+    spectrogram.push(np.pad(wave, (half, half))[None].astype(np.float32))
+    levels = np.maximum(spectrogram.decibels()[::-1], -120.0).astype(np.float32)
+    return np.asarray(Image.fromarray(levels).resize(PICTURE, Image.Resampling.BOX))
