@@ -27,8 +27,8 @@ def stderr() -> Console:
     return Console(stderr=True)
 
 
-def progress(*columns: str | ProgressColumn) -> Progress:
-    """Progress bar on stderr with time left, silent where stderr is not a terminal.
+def progress(*columns: str | ProgressColumn, quiet: bool = False) -> Progress:
+    """Progress bar on stderr with time left, silent where stderr is not a terminal or ``quiet`` is set.
 
     ``columns`` stand between the bar and the time left, for instance ``"{task.fields[speed]}"``.
     """
@@ -43,7 +43,7 @@ def progress(*columns: str | ProgressColumn) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=quiet or not console.is_terminal,
         transient=True,
     )
 

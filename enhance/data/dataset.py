@@ -40,17 +40,21 @@ class MixtureDataset(Dataset[Example]):
 
 
 class _From(Sampler[int]):
-    """The numbers from ``start`` on, without end."""
+    """Runs of ``length`` numbers, the first at ``start``, ``stride`` from one to the next, without end."""
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+    def __init__(self, start: int, length: int, stride: int) -> None:
+        self.start, self.length, self.stride = start, length, stride
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
+        for first in itertools.count(self.start, self.stride):
+            yield from range(first, first + self.length)
 
 
-def loader(dataset: MixtureDataset, batch: int, workers: int, start: int) -> DataLoader:
+def loader(dataset: Dataset[Example], batch: int, workers: int, start: int, stride: int | None = None) -> DataLoader:
     """Batches ``(mixture, target)``, each ``(batch, time)`` float32, from example number ``start`` on.
+
+    ``stride`` from the first example of one batch to that of the next: more than ``batch`` (which it is
+    unless given) where others take what lies between.
 
     Raises EnhanceError if the data set cannot give such examples.
     """
@@ -58,7 +62,7 @@ def loader(dataset: MixtureDataset, batch: int, workers: int, start: int) -> Dat
     return DataLoader(
         dataset,
         batch,
-        sampler=_From(start),
+        sampler=_From(start, batch, stride or batch),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin,

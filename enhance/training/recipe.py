@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enhance import losses
 from enhance.data.mixing import MixingConfig
@@ -24,6 +24,8 @@ class DataConfig(_Table):
     """Where the examples come from."""
 
     path: Path = Field(description="prepared data set, relative to the working directory")
+    kind: Literal["mixtures", "pairs"] = Field("mixtures", description="mixed on the fly, or pairs as they are")
+    remix: float = Field(0.0, ge=0, le=1, description="of pairs: share of examples with the noise of another pair")
     seconds: float = Field(2.0, gt=0, description="length of a training example")
     epoch_hours: float = Field(10.0, gt=0, description="audio of an epoch: its number is part of every example's key")
     workers: int = Field(1, ge=0, description="processes that mix")
@@ -37,7 +39,8 @@ class OptimConfig(_Table):
     final_lr: float = Field(1e-5, ge=0, description="learning rate after the last step")
     warmup: int = Field(300, ge=0, description="steps")
     steps: int = Field(10000, gt=0)
-    batch: int = Field(16, gt=0, description="examples a step and process")
+    batch: int = Field(16, gt=0, description="examples a batch and process")
+    accumulate: int = Field(1, gt=0, description="batches an update")
     weight_decay: float = Field(1e-2, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
@@ -47,9 +50,13 @@ class OptimConfig(_Table):
 class RunConfig(_Table):
     """How the machine is used."""
 
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    devices: int = Field(1, gt=0, description="processes a machine, one a GPU")
+    nodes: int = Field(1, gt=0, description="machines")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     compile: bool = True
+    channels_last: bool = Field(False, description="images of convolutions in the order that some backends prefer")
     save_every: int = Field(200, gt=0, description="steps between two saves of the state")
+    log_every: int = Field(50, gt=0, description="steps between two lines of the log")
     threads: int = Field(1, gt=0, description="threads of the training process on a CPU")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
@@ -60,6 +67,38 @@ class ValidConfig(_Table):
     every: int = Field(1000, gt=0, description="steps")
     clips: int = Field(8, gt=0, description="mixtures of each kind")
     seconds: float = Field(4.0, gt=0)
+
+
+class Dimension(_Table):
+    """What a setting may be in a search: one of ``choices``, or between ``low`` and ``high`` (whole if both are)."""
+
+    choices: list[bool | int | float | str] | None = Field(None, min_length=1)
+    low: int | float | None = None
+    high: int | float | None = None
+    step: int | float | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Dimension:
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("give either choices, or low and high")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low is above high")
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other")
+        return self
+
+    def example(self) -> Any:
+        """A value of it."""
+        return self.choices[0] if self.choices is not None else self.low
+
+
+class SearchConfig(_Table):
+    """What ``enhance train --tune`` varies: ``space`` maps settings such as ``optim.lr`` to what they may be."""
+
+    trials: int = Field(20, gt=0, description="that are finished or given up")
+    pruner: Literal["median", "hyperband"] = "median"
+    space: dict[str, Dimension] = Field(min_length=1)
 
 
 class Recipe(_Table):
@@ -76,6 +115,7 @@ class Recipe(_Table):
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
     valid: ValidConfig = ValidConfig()  # pyright: ignore[reportCallIssue]
+    search: SearchConfig | None = None
 
     @field_validator("loss")
     @classmethod

@@ -14,7 +14,7 @@ import torch
 
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
-from enhance.training import loop
+from enhance.training import loop, setup
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
 
@@ -61,18 +61,18 @@ def test_the_loss_falls(store, tmp_path):
 def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch):
     """Ctrl-C in the middle of the third step, then --resume: bit for bit what an undisturbed run gives."""
     loop.train(recipe(store), tmp_path / "whole", resume=False)
-    step = loop._Session._step
+    step = loop.Step.__call__
 
-    def interrupted(self, batch):
+    def interrupted(self, batches):
         if self.run.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch)
+        return step(self, batches)
 
-    monkeypatch.setattr(loop._Session, "_step", interrupted)
+    monkeypatch.setattr(loop.Step, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.train(recipe(store), tmp_path / "parts", resume=False)
     assert states.load(tmp_path / "parts" / loop.STATE)["step"] == 3
-    monkeypatch.setattr(loop._Session, "_step", step)
+    monkeypatch.setattr(loop.Step, "__call__", step)
     loop.train(recipe(store), tmp_path / "parts", resume=True)
     whole, parts = (states.load(tmp_path / name / loop.STATE) for name in ("whole", "parts"))
     for kind in ("model", "average"):
@@ -82,31 +82,31 @@ def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch):
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(store, tmp_path, monkeypatch):
-    step = loop._Session._step
+    step = loop.Step.__call__
 
-    def poisoned(self, batch):
+    def poisoned(self, batches):
         if self.run.step == 3:
             before = {name: tensor.clone() for name, tensor in self.run.model.state_dict().items()}
-            batch[0][0, 0] = float("nan")
-            values = step(self, batch)
+            batches[0].mixture[0, 0] = float("nan")
+            values = step(self, batches)
             assert all(torch.equal(before[name], tensor) for name, tensor in self.run.model.state_dict().items())
             return values
-        return step(self, batch)
+        return step(self, batches)
 
-    monkeypatch.setattr(loop._Session, "_step", poisoned)
+    monkeypatch.setattr(loop.Step, "__call__", poisoned)
     loop.train(recipe(store), tmp_path, resume=False)
     assert states.load(tmp_path / loop.STATE)["skipped"] == 1
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
 
 
 def test_gives_up_when_nothing_is_finite(store, tmp_path, monkeypatch):
-    step = loop._Session._step
+    step = loop.Step.__call__
 
-    def poisoned(self, batch):
-        batch[0][:] = float("nan")
-        return step(self, batch)
+    def poisoned(self, batches):
+        batches[0].mixture[:] = float("nan")
+        return step(self, batches)
 
-    monkeypatch.setattr(loop._Session, "_step", poisoned)
+    monkeypatch.setattr(loop.Step, "__call__", poisoned)
     with pytest.raises(EnhanceError, match="not finite for 20 steps"):
         loop.train(recipe(store, optim__steps=100), tmp_path, resume=False)
 
@@ -142,16 +142,16 @@ def test_nothing_to_resume(store, tmp_path):
 
 def test_starts_from_a_checkpoint(store, tmp_path):
     loop.train(recipe(store), tmp_path / "first", resume=False)
-    model, _ = loop.build_model(recipe(store, init=tmp_path / "first" / loop.LAST))
+    model, _ = setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST))
     expected = load_model(tmp_path / "first" / loop.LAST).state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(EnhanceError, match="weights of another model"):
-        loop.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
+        setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
 
 
 def test_learning_rate_warms_up_and_decays(store):
     plan = recipe(store, optim__steps=110, optim__warmup=10, optim__lr=1.0, optim__final_lr=0.1)
-    rates = [loop.learning_rate(step, plan) for step in range(111)]
+    rates = [setup.learning_rate(step, plan) for step in range(111)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == pytest.approx(1.0)
     assert rates[60] == pytest.approx(0.55)

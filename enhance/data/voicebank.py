@@ -1,0 +1,329 @@
+"""Voice Bank + DEMAND, and what is laid out like it: archives or folders to pairs for training and for a test.
+
+In ``DATA``: ``archives/`` (what was downloaded), ``.unpacked/`` (until all is done), ``pairs/`` (a
+:mod:`~enhance.data.pair_store`) and ``test/`` (FLAC files that ``enhance bench`` takes). Each of their parts is there
+complete or not at all, so that a run that was stopped is simply started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enhance import audio
+from enhance.audio import SOUNDS
+from enhance.console import note, progress, warn
+from enhance.data import download, pair_store
+from enhance.data.data_recipe import Archive, DataRecipe, Half
+from enhance.data.unpack import unpack
+from enhance.errors import EnhanceError
+from enhance.files import replacing
+
+ARCHIVES, UNPACKED, PAIRS, TEST = "archives", ".unpacked", "pairs", "test"
+ABOUT, TAGS = "about.json", "tags.csv"
+MARKS = {PAIRS: pair_store.INDEX, TEST: ABOUT}  # the file that tells that a folder is ours
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pair of files of one name, and what a log says of it."""
+
+    id: str
+    noisy: Path
+    clean: Path
+    noise: str = ""
+    snr: str = ""
+
+    @property
+    def speaker(self) -> str:
+        return self.id.partition("_")[0]  # p226_001
+
+
+@dataclass(frozen=True)
+class Job:
+    """One preparation: what, into which folder, and where from."""
+
+    recipe: DataRecipe
+    data: Path
+    source: Path | None = None  # unpacked folders; None to download
+    mirror: str | None = None  # address to take all archives from
+    jobs: int = 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides on the result: kept beside it."""
+        return self.recipe.model_dump(include={"name", "sample_rate", "valid_speakers"})
+
+
+def prepare(job: Job, force: bool = False) -> None:
+    """Make ``pairs/`` and ``test/`` in the folder of the job, each of them if it is not there (or if ``force``).
+
+    EnhanceError if archives or files are not to be had or not as the recipe says, or if the folders hold
+    something else or something prepared in another way.
+    """
+    for name in (TEST, PAIRS):
+        _check_place(job, job.data / name, force)
+    job.data.mkdir(parents=True, exist_ok=True)
+    for name, half, make in ((TEST, job.recipe.test, _make_test), (PAIRS, job.recipe.train, _make_pairs)):
+        folder = job.data / name
+        if force or not (folder / MARKS[name]).is_file():
+            pairs = find_pairs(half, _provide(job, half))
+            with _appearing(folder) as partial:
+                make(job, partial, pairs)
+        note(f"{folder}: {_summary(folder)}")
+    shutil.rmtree(job.data / UNPACKED, ignore_errors=True)
+
+
+def _check_place(job: Job, folder: Path, force: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        about = json.loads((folder / MARKS[folder.name]).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EnhanceError(f"{folder}: holds something other than prepared data", "give another --data") from None
+    if about != job.settings and not force:
+        raise EnhanceError(f"{folder}: was prepared with other settings", "give --force to make it again")
+
+
+@contextlib.contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` that replaces it at the end."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _summary(folder: Path) -> str:
+    if folder.name == TEST:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return f"{about['clips']} pairs, {about['seconds'] / 3600:.2f} h"
+    store = pair_store.PairStore(folder)
+    hours = {split: store.lengths(split).sum() / store.sample_rate / 3600 for split in pair_store.SPLITS}
+    counts = [f"{split} {len(store.select(split))} pairs, {hours[split]:.2f} h" for split in pair_store.SPLITS]
+    return f"{'; '.join(counts)}; fingerprint {store.fingerprint}"
+
+
+# ---- where the files come from
+
+
+def _provide(job: Job, half: Half) -> Path:
+    """A folder below which the files of one half lie: the one that was given, else downloaded and unpacked."""
+    if job.source is not None:
+        return job.source
+    for archive in job.recipe.archives:
+        wanted = archive.optional or Path(archive.name).stem in (half.noisy, half.clean)
+        unpacked = job.data / UNPACKED / Path(archive.name).stem
+        if wanted and not unpacked.is_dir():
+            try:
+                _get(job, archive, unpacked)
+            except EnhanceError as error:
+                if not archive.optional:
+                    raise
+                warn(f"{error}. Going on without it")
+    return job.data / UNPACKED
+
+
+def _get(job: Job, archive: Archive, unpacked: Path) -> None:
+    from rich.progress import DownloadColumn
+
+    target = job.data / ARCHIVES / archive.name
+    urls = [f"{job.mirror.rstrip('/')}/{archive.name}"] if job.mirror else archive.urls
+    note(f"{archive.name}: from {urls[0]}" if not target.exists() else f"{archive.name}: is there already")
+    with progress(DownloadColumn(binary_units=False)) as bar:
+        task = bar.add_task("download", total=archive.size)
+
+        def show(there: int, total: int | None) -> None:
+            bar.update(task, completed=there, total=total)
+
+        download.fetch(urls, target, archive.md5, show, archive.size)
+        bar.reset(task, description="unpack")
+        unpacked.parent.mkdir(exist_ok=True)
+        unpack(target, unpacked, show)
+    checked = "MD5 as published" if archive.md5 else "unpacked, no MD5 is published"
+    note(f"{archive.name}: {target.stat().st_size:,} bytes, {checked}")
+
+
+def find_pairs(half: Half, root: Path) -> list[Found]:
+    """The pairs of one half of the data below ``root``, sorted by name.
+
+    EnhanceError for a folder that is missing or there twice, for files without partner, and if their number
+    is not the expected one.
+    """
+    files = {name: _files(_folder(root, name)) for name in (half.noisy, half.clean)}
+    noisy, clean = files.values()
+    if alone := sorted(noisy.keys() ^ clean.keys()):
+        path = noisy.get(alone[0]) or clean[alone[0]]
+        raise EnhanceError(f"{path}: no partner of that name", f"{len(alone)} such files; unpack both archives again")
+    if len(noisy) != half.count:
+        what = f"{root}: {len(noisy):,} pairs in {half.noisy}, but {half.count:,} are expected"
+        raise EnhanceError(what, "unpack the archives again, or correct `count` in data.toml")
+    labels = _log(root, half.log)
+    return [Found(name, noisy[name], clean[name], *labels.get(name, ())) for name in sorted(noisy)]
+
+
+def _folder(root: Path, name: str) -> Path:
+    """The folder of that name that holds audio; one that ends in ``_16k``, as some converted copies do, if none."""
+    for wanted in (name, f"{name}_16k"):
+        places = {path for path in (root, *root.rglob(wanted)) if path.name == wanted and path.is_dir()}
+        found = sorted(path for path in places if places.isdisjoint(path.parents) and _sounds(path))
+        if len(found) > 1:
+            raise EnhanceError(f"{root}: two folders {wanted}, {found[0]} and {found[1]}", "give the one to be used")
+        if found:
+            return found[0]
+    raise EnhanceError(f"{root}: no folder {name} with audio", "--from takes a folder with the unpacked archives")
+
+
+def _sounds(folder: Path) -> list[Path]:
+    """Copying from a Mac leaves hidden files ``._name.wav`` about."""
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS and not path.name.startswith("."))
+    return sorted(path for path in paths if path.is_file())
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _sounds(folder):
+        if found.setdefault(path.stem, path) is not path:
+            raise EnhanceError(f"{path}: {found[path.stem]} has the same name", "delete one of them")
+    return found
+
+
+def _log(root: Path, name: str | None) -> dict[str, tuple[str, str]]:
+    """Noise and SNR by id, from lines of ``ID NOISE SNR``; empty, with a warning, where there is no such file."""
+    path = next((path for path in sorted(root.rglob(name)) if path.is_file()), None) if name else None
+    if path is None:
+        if name:
+            warn(f"{root}: no {name}, so noise and SNR of the pairs are not known")
+        return {}
+    lines = map(str.split, path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {line[0]: (line[1], f"{float(line[2]):g}") for line in lines if len(line) == 3 and _number(line[2])}
+
+
+def _number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+
+
+# ---- what is made of them
+
+Decoded = tuple[np.ndarray, np.ndarray]  # mixture and target, int16 (time,)
+
+
+def decode(noisy: Path, clean: Path, sample_rate: int) -> Decoded:
+    """Both files as mono int16 ``(time,)`` at ``sample_rate``; what is there already keeps its bits.
+
+    Resampled by soxr, VHQ; what is over full scale then is clipped. EnhanceError, naming the file, for one that
+    cannot be read, and for a pair of two lengths or rates.
+    """
+    (mixture, rate), (target, clean_rate) = audio.read(noisy), audio.read(clean)
+    if rate != clean_rate:
+        raise EnhanceError(f"{clean}: {clean_rate} Hz, but {noisy} has {rate} Hz", "unpack the archives again")
+    if mixture.shape[1] != target.shape[1]:
+        what = f"{clean}: {target.shape[1]} samples, but {noisy} has {mixture.shape[1]}"
+        raise EnhanceError(what, "unpack the archives again")
+    return _samples(mixture, rate, sample_rate), _samples(target, rate, sample_rate)
+
+
+def _samples(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    mono = audio.resample(wave.mean(axis=0), rate, sample_rate)
+    return np.rint(mono * 32768.0).clip(-32768, 32767).astype(np.int16)
+
+
+def _make_pairs(job: Job, folder: Path, pairs: list[Found]) -> None:
+    rate, held_out = job.recipe.sample_rate, job.recipe.valid_speakers
+    if missing := set(held_out) - {pair.speaker for pair in pairs}:
+        what = f"{job.data}: no pair of {', '.join(sorted(missing))}, held out for validation"
+        raise EnhanceError(what, "correct `valid_speakers` in data.toml")
+
+    def labels(pair: Found) -> pair_store.Labels:
+        split = "valid" if pair.speaker in held_out else "train"
+        return {"id": pair.id, "speaker": pair.speaker, "split": split, "noise": pair.noise, "snr": pair.snr}
+
+    with _decoded(job, PAIRS, pairs) as decoded:
+        pair_store.write(folder, ((labels(pair), *waves) for pair, waves in decoded), rate, job.settings)
+
+
+def _make_test(job: Job, folder: Path, pairs: list[Found]) -> None:
+    rate, seconds = job.recipe.sample_rate, 0.0
+    with _decoded(job, TEST, pairs) as decoded:
+        for pair, waves in decoded:
+            for kind, wave in zip(("noisy", "clean"), waves, strict=True):
+                audio.write(folder / kind / f"{pair.id}.flac", wave / np.float32(32768), rate, "PCM_16")
+            seconds += len(waves[0]) / rate
+    with (folder / TAGS).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "speaker", "noise", "snr"))
+        writer.writerows((pair.id, pair.speaker, pair.noise, pair.snr) for pair in pairs)
+    about = {"settings": job.settings, "clips": len(pairs), "seconds": round(seconds, 3)}
+    with replacing(folder / ABOUT) as temporary:
+        temporary.write_text(json.dumps(about), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _decoded(job: Job, name: str, pairs: list[Found]) -> Iterator[Iterator[tuple[Found, Decoded]]]:
+    """The pairs in their order with their samples, decoded in the processes of the job."""
+
+    def counted(done: Callable[[], object]) -> Iterator[tuple[Found, Decoded]]:
+        for pair, wave in zip(pairs, waves, strict=True):
+            yield pair, wave
+            done()
+
+    with progress("{task.completed}/{task.total} pairs") as bar:
+        task = bar.add_task(name, total=len(pairs))
+        rate = job.recipe.sample_rate
+        waves = (decode(pair.noisy, pair.clean, rate) for pair in pairs)
+        if job.jobs > 1:
+            waves = _in_processes(pairs, rate, job.jobs)
+        with contextlib.closing(waves):
+            yield counted(lambda: bar.advance(task))
+
+
+def _in_processes(pairs: list[Found], sample_rate: int, jobs: int) -> Generator[Decoded, None, None]:
+    """In order, at most a few pairs ahead of who takes them, so that memory stays small."""
+    context = multiprocessing.get_context("spawn")  # also where threads run already
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
+        waiting: deque[Future[Decoded]] = deque()
+        try:
+            for pair in pairs:
+                waiting.append(pool.submit(decode, pair.noisy, pair.clean, sample_rate))
+                if len(waiting) > 8 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise EnhanceError("a process that decodes died, perhaps for lack of memory", "try fewer --jobs") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Start of a worker: Ctrl-C is the parent's to handle, and a worker does not outlive a parent that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,108 @@
+"""One update of the weights, and everything that it changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from enhance import losses
+from enhance.console import warn
+from enhance.data.mixing import Example
+from enhance.training import state as states
+from enhance.training.recipe import Recipe
+from enhance.training.setup import build_model, compiler_found, learning_rate
+
+
+@dataclass
+class Run:
+    """Everything that changes while a run goes on."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: states.Average
+    step: int = 0
+    seconds: float = 0.0  # of wall time spent training
+    skipped: int = 0  # steps whose gradient was not finite, in all
+    best: float = -math.inf
+    history: list[dict[str, Any]] = field(default_factory=list)  # of validation
+
+
+def new_run(recipe: Recipe, fabric: Fabric) -> tuple[Run, dict[str, Any]]:
+    """A run before its first step, and its model's constructor arguments."""
+    torch.set_num_threads(recipe.run.threads)
+    torch.manual_seed(recipe.seed)
+    model, arguments = build_model(recipe)
+    model.to(fabric.device)  # before the optimiser takes its state back: that goes where the weights are
+    if recipe.run.channels_last:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optim = recipe.optim
+    optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+    return Run(model, optimizer, states.Average(model, optim.ema)), arguments
+
+
+class Step:
+    """``step(batches)`` is one update of ``run``; its phases carry names for a profiler."""
+
+    def __init__(self, recipe: Recipe, fabric: Fabric, run: Run) -> None:
+        self.recipe, self.fabric, self.run = recipe, fabric, run
+        self.losses = {
+            name: (weight, losses.create(name, **recipe.loss_options.get(name, {})))
+            for name, weight in recipe.loss.items()
+        }
+        # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.
+        if recipe.run.compile and compiler_found():
+            getattr(run.model, "net", run.model).compile(dynamic=False)
+        self.module, self.optimizer = fabric.setup(run.model, run.optimizer)
+        run.average.weights = states.to_device(run.average.weights, fabric.device)
+
+    def __call__(self, batches: list[Example]) -> dict[str, float]:
+        """One update from one or more batches. It is skipped, and counted, where the gradient is not finite."""
+        recipe, run = self.recipe, self.run
+        rate = learning_rate(run.step, recipe)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        run.model.train()
+        buffers = [buffer.clone() for buffer in run.model.buffers()]  # batch norm's statistics move in the forward
+        found: list[dict[str, Tensor]] = []
+        for number, batch in enumerate(batches):
+            with self.fabric.no_backward_sync(self.module, enabled=number < len(batches) - 1):
+                found.append(self._gradients(batch, len(batches)))
+        with record_function("phase: update"):
+            norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.optim.clip)
+            if torch.isfinite(norm):
+                self.optimizer.step()
+                run.average.update(run.model, run.step)
+            else:
+                self._skip(buffers)
+            self.optimizer.zero_grad(set_to_none=True)
+        run.step += 1
+        means: Any = {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+        if self.fabric.world_size > 1:
+            means = self.fabric.all_reduce(means, reduce_op="mean")
+        return {"norm": norm.item(), "lr": rate} | {name: value.item() for name, value in means.items()}
+
+    def _gradients(self, batch: Example, share: int) -> dict[str, Tensor]:
+        """Add the gradient of one batch, over ``share``; gives its losses."""
+        mixture, target = (self.fabric.to_device(wave)[:, None] for wave in batch)  # (B, 1, T)
+        with record_function("phase: forward"):
+            estimate: Tensor = self.module(mixture)[:, 0].float()
+        with record_function("phase: losses"):
+            terms = {name: loss(estimate, target, mixture) for name, (_, loss) in self.losses.items()}
+            total = torch.stack([weight * terms[name] for name, (weight, _) in self.losses.items()]).sum()
+        with record_function("phase: backward"):
+            self.fabric.backward(total / share)
+        return {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
+
+    def _skip(self, buffers: list[Tensor]) -> None:
+        run = self.run
+        for buffer, before in zip(run.model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        run.skipped += 1
+        if self.fabric.is_global_zero:
+            warn(f"step {run.step}: gradient not finite, skipped ({run.skipped} so far)")
