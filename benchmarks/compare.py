@@ -37,16 +37,20 @@ def clean_manifest(data: Path, path: Path) -> None:
 def bench(work: Path, arguments: list[str], target: Path) -> None:
     """Run ``enhance bench`` in the work folder, where everything has a short name, and keep its JSON."""
     command = [sys.executable, "-m", "enhance.cli", "bench", *arguments, "--json"]
-    found = subprocess.run(
-        command, cwd=work, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.PIPE
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, cwd=work, env=environment, check=False, stdout=subprocess.PIPE)
+    if found.returncode not in (0, 1):  # 1: some clips have no score, which is said
+        sys.exit(found.returncode)
     target.write_bytes(found.stdout)
     print(f"wrote {target}")
 
 
 def draw(records: Path, summary: Path) -> None:
     """The plots of ``enhance bench --plot``, beside the results."""
-    for path in save_all(load(records)[1], json.loads(summary.read_bytes()), RESULTS):
+    found = json.loads(summary.read_bytes())
+    names = [row["name"] for row in found["systems"]]
+    kept = [record for record in load(records)[1] if record.system in names]
+    for path in save_all(sorted(kept, key=lambda record: names.index(record.system)), found, RESULTS):
         print(f"wrote {path}")
 
 
@@ -61,11 +65,12 @@ def main() -> None:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     for link, target in {data.name: data, "peers": arguments.peers and arguments.peers.resolve()}.items():
-        if target and not (work / link).exists():
+        (work / link).unlink(missing_ok=True)
+        if target:
             (work / link).symlink_to(target)
     clean_manifest(work / data.name, work / f"{data.name}_clean.csv")
     for kind, given in (("noisy", data.name), ("clean", f"{data.name}_clean.csv")):
-        folders = sorted((work / "peers" / kind).iterdir()) if arguments.peers else []
+        folders = [path.parent for path in sorted((work / "peers" / kind).glob("*/system.json"))]
         name = given.removesuffix(".csv")
         options = [given, "--models", ",".join(shipped()), "--jobs", str(arguments.jobs)]
         options += [part for folder in folders for part in ("--estimates", f"peers/{kind}/{folder.name}")]

@@ -92,7 +92,9 @@ def hours(header: dict[str, Any]) -> float:
 def audio_hours(provenance: dict[str, Any]) -> float:
     """Hours of mixtures seen, likewise."""
     recipe = provenance["recipe"]
-    own = provenance["step"] * recipe["optim"]["batch"] * recipe["data"]["seconds"] / 3600
+    batch = recipe["optim"]["batch"] * recipe["optim"].get("accumulate", 1)  # older recipes lack what was 1
+    processes = recipe["run"].get("devices", 1) * recipe["run"].get("nodes", 1)
+    own = provenance["step"] * batch * processes * recipe["data"]["seconds"] / 3600
     return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
 
 

@@ -22,16 +22,19 @@ def write_listening_page(path: Path, bench: Bench, summary: Summary, records: Se
     """
     wanted = choose(records, bench.job.metrics[0])
     clips = {clip.id: clip for clip in bench.clips}
-    scores = {(record.system, record.clip): record.scores for record in records}
-    players = [_player(clips[name], bench, scores) for name in wanted]
+    players = [_player(clips[name], bench, records) for name in wanted]
     title = f"{summary['data']['name']}: {summary['data']['clips']} clips"
     write_page(path, summary, players, _plots(records, summary), title)
 
 
-def _player(clip: Clip, bench: Bench, scores: dict[tuple[str, str], dict[str, float]]) -> Player:
-    mixture, rate = read(clip.mixture)
-    sounds = [Sound(UNTOUCHED, mixture.mean(0), scores.get((UNTOUCHED, clip.id), {}))]
+def _player(clip: Clip, bench: Bench, records: Sequence[Record]) -> Player:
+    """The sounds of the clip's first source, with their scores."""
     sources = list(clip.references) or ["speech"]
+    scores = {
+        record.system: record.scores for record in records if (record.clip, record.source) == (clip.id, sources[0])
+    }
+    mixture, rate = read(clip.mixture)
+    sounds = [Sound(UNTOUCHED, mixture.mean(0), scores.get(UNTOUCHED, {}))]
     if clip.references:
         reference, _ = read(clip.references[sources[0]])
         sounds.append(Sound("clean", reference.mean(0), {}))
@@ -42,7 +45,7 @@ def _player(clip: Clip, bench: Bench, scores: dict[tuple[str, str], dict[str, fl
             made = estimate(system, clip, mixture, rate, sources, bench.job.device, bench.job.align)
         except EnhanceError:  # reported with the scores
             continue
-        sounds.append(Sound(system.name, made.waves[sources[0]].mean(0), scores.get((system.name, clip.id), {})))
+        sounds.append(Sound(system.name, made.waves[sources[0]].mean(0), scores.get(system.name, {})))
     return Player(clip.id, clip.tags, rate, sounds)
 
 

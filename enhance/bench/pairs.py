@@ -63,7 +63,7 @@ def pick(clips: Iterable[Clip], limit: int, seed: int = 0) -> list[Clip]:
 def fingerprint(clips: Iterable[Clip]) -> str:
     """16 hex digits that change with any id, source or byte of the files, and not with where they lie.
 
-    EnhanceError for a file that cannot be read.
+    What cannot be read counts as such.
     """
     digest = hashlib.sha256()
     for clip in sorted(clips, key=lambda clip: clip.id):
@@ -77,8 +77,8 @@ def _contents(path: Path) -> tuple[int, str]:
         with path.open("rb") as file:
             contents = hashlib.file_digest(file, "sha256").hexdigest()
             return file.tell(), contents
-    except OSError as error:
-        raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "repair or leave out the clip") from None
+    except OSError as error:  # scoring the clip will say so
+        return -1, str(error.strerror)
 
 
 def check_clip(clip: Clip) -> None:

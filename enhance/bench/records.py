@@ -70,6 +70,8 @@ def load(path: Path) -> tuple[dict[str, Any], list[Record]]:
             entry = json.loads(line)
             if number == 1:
                 header = entry["bench"]
+                if not isinstance(header.get("systems"), dict):
+                    raise ValueError
                 continue
             if not entry.keys() <= known:
                 raise ValueError

@@ -13,8 +13,8 @@ from enhance.bench import records as store
 from enhance.bench.pairs import find_clips, fingerprint, pick
 from enhance.bench.records import Clip, Record
 from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
-from enhance.bench.summary import check_tag
-from enhance.bench.systems import System, find_systems, identity
+from enhance.bench.summary import check_tag, versions
+from enhance.bench.systems import System, check_sources, find_systems, identity
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
 
@@ -63,12 +63,14 @@ def prepare(request: Request) -> Bench:
     check_tag(request.by, clips)
     metrics = _metrics(request.metrics, clips)
     systems = find_systems(request.models, request.estimates)
+    check_sources(systems, clips)
     header = {
         "data": fingerprint(clips),
         "metrics": list(metrics),
         "systems": {system.name: identity(system) for system in systems},
         "align": request.align,
         "device": device,
+        "versions": versions(),
     }
     earlier = _earlier(request, header)
     where = "in the package" if request.data == SHIPPED else str(request.data)
@@ -95,7 +97,7 @@ def _name(data: Path) -> str:
 def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
     """The records of an earlier run that still hold, of these systems and of others; ``header`` takes the others in.
 
-    Systems that have changed since are left out: they are scored again.
+    Systems that have changed since are left out, and what had failed: they are scored again.
     """
     path = request.records
     if request.resume and path is None:
@@ -105,13 +107,17 @@ def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
     if not request.resume:
         raise EnhanceError(f"{path}: exists", "give --resume to go on with it, or another --records")
     found, records = store.load(path)
-    for key in ("data", "metrics", "align", "device") if found else ():
+    for key in ("data", "metrics", "align", "device", "versions") if found else ():
         if found.get(key) != header[key]:
             what = f"{path}: records of another run: its {key} differ"
             raise EnhanceError(what, "score again into another --records, or give the same data and options")
     before = found.get("systems", {})
     header["systems"] = {**before, **header["systems"]}
-    return [record for record in records if before.get(record.system) == header["systems"][record.system]]
+    return [
+        record
+        for record in records
+        if not record.error and before.get(record.system, "") == header["systems"].get(record.system)
+    ]
 
 
 def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> list[Record]:
@@ -143,13 +149,13 @@ def _writing(bench: Bench) -> Iterator[Callable[[Sequence[Record]], object]]:
     with replacing(path) as temporary:
         lines = [json.dumps({"bench": bench.header}), *map(store.dump, bench.earlier)]
         temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    try:
-        with path.open("a", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8") as file:
 
-            def write(records: Sequence[Record]) -> None:
+        def write(records: Sequence[Record]) -> None:
+            try:
                 file.write("".join(store.dump(record) + "\n" for record in records))
                 file.flush()
+            except OSError as error:
+                raise not_written(path, error) from None
 
-            yield write
-    except OSError as error:
-        raise not_written(path, error) from None
+        yield write

@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -170,7 +172,7 @@ Task = tuple[System, Clip]
 
 
 def score(tasks: Sequence[Task], job: Job, jobs: int) -> Generator[list[Record], None, None]:
-    """The records of each task as it is done, in ``jobs`` processes of one thread each; one of them is this one.
+    """The records of each task as it is done, in ``jobs`` processes of one thread each (in this one, if it is one).
 
     EnhanceError where a process dies.
     """
@@ -181,7 +183,9 @@ def score(tasks: Sequence[Task], job: Job, jobs: int) -> Generator[list[Record],
         return
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork
     with _environment(dict.fromkeys(THREADS, "1")):
-        pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_prepare)
+        pool = ProcessPoolExecutor(
+            min(jobs, len(tasks)), mp_context=context, initializer=_prepare, initargs=(os.getpid(),)
+        )
         try:
             yield from _spread(pool, tasks, job, 3 * jobs)
         except BrokenProcessPool:
@@ -240,8 +244,16 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _prepare() -> None:
+def _prepare(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends us
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that it works for was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Iterable, Sequence
+from statistics import mean
 from typing import Any
 
 from enhance.bench.records import UNTOUCHED, Clip, Record, Summary, by_system
@@ -83,8 +84,9 @@ def _rows(records: Sequence[Record], systems: Sequence[System], metrics: Sequenc
 
 
 def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> dict[str, Any]:
-    """A system's line: a clip is scored where all of the metrics have a value."""
-    scored = sum(all(metric in record.scores for metric in metrics) for record in records)
+    """A system's line: a clip is scored where all of the metrics have a value, for each of its sources."""
+    clips = _by_clip(records)
+    scored = sum(all(metric in record.scores for record in found for metric in metrics) for found in clips.values())
     timed = {record.clip: record for record in records if record.cpu_seconds is not None}  # once, not per source
     seconds = sum(record.seconds for record in timed.values())
     facts: dict[str, Any] = {**dict.fromkeys(FACTS), **system.facts}
@@ -92,7 +94,7 @@ def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> d
         facts["rtf"] = sum(record.cpu_seconds or 0.0 for record in timed.values()) / seconds
     scores = {}
     for metric in metrics:
-        values = [record.scores[metric] for record in records if metric in record.scores]
+        values = list(_of_clips(clips, metric).values())
         if values:
             average, low, high = mean_interval(values)
             scores[metric] = {"mean": average, "low": low, "high": high, "n": len(values)}
@@ -100,9 +102,26 @@ def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> d
         "name": system.name,
         "kind": system.kind,
         "scored": scored,
-        "total": len(records),
+        "total": len(clips),
         **facts,
         "scores": scores,
+    }
+
+
+def _by_clip(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """A system's records of each clip, one for each source."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.clip, []).append(record)
+    return found
+
+
+def _of_clips(clips: dict[str, list[Record]], metric: str) -> dict[str, float]:
+    """Each clip's score, the mean over its sources: these are no independent samples. Clips without are left out."""
+    return {
+        name: mean(record.scores[metric] for record in found)
+        for name, found in clips.items()
+        if all(metric in record.scores for record in found)
     }
 
 
@@ -113,18 +132,12 @@ def _comparisons(records: Sequence[Record], systems: Sequence[System], metrics: 
         return []
     first, others = acting[0], [system.name for system in systems if system.name != acting[0]]
     found = by_system(records)
-    values = {
-        name: {(record.clip, record.source): record.scores for record in found.get(name, [])}
-        for name in (first, *others)
-    }
+    clips = {name: _by_clip(found.get(name, [])) for name in (first, *others)}
     rows = []
     for name in others:
         for metric in metrics:
-            differences = [
-                scores[metric] - values[name][key][metric]
-                for key, scores in values[first].items()
-                if metric in scores and metric in values[name].get(key, {})
-            ]
+            ours, theirs = _of_clips(clips[first], metric), _of_clips(clips[name], metric)
+            differences = [value - theirs[clip] for clip, value in ours.items() if clip in theirs]
             if differences:
                 average, low, high = mean_interval(differences)
                 row = {"system": first, "against": name, "metric": metric, "difference": average}
@@ -136,6 +149,11 @@ def _comparisons(records: Sequence[Record], systems: Sequence[System], metrics: 
 
 def footer(arguments: Sequence[str], device: str, jobs: int) -> dict[str, str]:
     """What another person needs to get the same numbers: versions, machine, command."""
+    return {**versions(), "device": f"{device} ({_processor()})", "jobs": str(jobs), "command": shlex.join(arguments)}
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python, and the packages that scores depend on, where they are installed."""
     from enhance import __version__
 
     found = {"enhance": __version__, "python": platform.python_version()}
@@ -144,7 +162,7 @@ def footer(arguments: Sequence[str], device: str, jobs: int) -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {**found, "device": f"{device} ({_processor()})", "jobs": str(jobs), "command": shlex.join(arguments)}
+    return found
 
 
 def _processor() -> str:
@@ -168,18 +186,27 @@ def warnings(summary: Summary, records: Iterable[Record]) -> list[str]:
         lines.append(f"{record.system}: {record.error}")
     if len(failed) > 10:
         lines.append(f"and {len(failed) - 10} more without an estimate or reference (see --records)")
-    reasons: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        for metric, reason in record.unscored.items():
-            reasons.setdefault((record.system, metric, reason), []).append(record.clip)
-    for (system, metric, reason), clips in list(reasons.items())[:10]:
-        where = clips[0] if len(clips) == 1 else f"{len(clips)} clips, {clips[0]} the first"
-        lines.append(f"{system}: no {metric} of {where}: {reason}")
+    lines += _unscored(records)
     for metric in summary["metrics"]:
         counts = {row["scores"].get(metric, {}).get("n", 0) for row in summary["systems"]}
         if len(counts) > 1:
             lines.append(f"{metric}: the means are not over the same clips (n says how many); the differences are")
     return lines + _voice_bank_warnings(summary, records)
+
+
+def _unscored(records: Sequence[Record]) -> list[str]:
+    """A line for each reason why scores are missing, with what it concerns."""
+    reasons: dict[str, list[tuple[str, str, str]]] = {}
+    for record in records:
+        for metric, reason in record.unscored.items():
+            reasons.setdefault(reason, []).append((record.system, metric, record.clip))
+    lines = []
+    for reason, found in reasons.items():
+        systems, metrics, clips = (list(dict.fromkeys(column)) for column in zip(*found, strict=True))
+        where = clips[0] if len(clips) == 1 else f"{len(clips)} clips, {clips[0]} the first"
+        lines.append(f"{', '.join(systems)}: no {', '.join(metrics)} of {where}: {reason}")
+    more = [f"and {len(lines) - 10} more reasons (see --records)"] if len(lines) > 10 else []
+    return lines[:10] + more
 
 
 def _voice_bank_warnings(summary: Summary, records: Sequence[Record]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,17 @@ import numpy as np
 
 from enhance.audio import read
 from enhance.bench.align import find_delay, shift
+from enhance.bench.layouts import is_sound
 from enhance.bench.pairs import estimate_path
 from enhance.bench.records import UNTOUCHED, Clip
 from enhance.errors import EnhanceError
 
 MOST_DELAY = 0.1  # s, that --align looks for
 ABOUT = "system.json"  # beside the estimates of another tool: what it is and what it costs
-FACTS = ("rtf", "parameters", "macs_per_second", "latency_ms", "version", "licence", "note")
+FACTS: dict[str, Callable[[Any], Any]] = {  # of a system, and what they are
+    "rtf": float, "parameters": int, "macs_per_second": float, "latency_ms": float,
+    "version": str, "licence": str, "note": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ def find_systems(models: Sequence[str], estimates: Sequence[str]) -> list[System
 
     EnhanceError for an unknown model, a missing folder, or two systems of one name.
     """
-    found = [System(UNTOUCHED, "mixture"), *map(_model, models), *map(_folder, estimates)]
+    named = [_model(name) for name in models]
+    labels = [system.name for system in named]
+    named = [replace(system, name=system.where) if labels.count(system.name) > 1 else system for system in named]
+    found = [System(UNTOUCHED, "mixture"), *named, *map(_folder, estimates)]
     names = [system.name for system in found]
     for name in names:
         if names.count(name) > 1:
@@ -61,7 +68,7 @@ def _model(name: str) -> System:
 
 
 def _folder(text: str) -> System:
-    name, _, where = text.rpartition("=")
+    name, _, where = ("", "", text) if Path(text).is_dir() else text.partition("=") if "=" in text else ("", "", text)
     folder = Path(where)
     if not folder.is_dir():
         raise EnhanceError(f"{folder}: no such folder", "--estimates takes [NAME=]FOLDER, one file a clip in it")
@@ -69,12 +76,13 @@ def _folder(text: str) -> System:
     if (folder / ABOUT).is_file():
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            facts = {key: about[key] for key in FACTS if about.get(key) is not None}
+            facts = {key: FACTS[key](about[key]) for key in FACTS if about.get(key) is not None}
         except (ValueError, TypeError, AttributeError):
-            raise EnhanceError(f"{folder / ABOUT}: not a JSON object", "repair it, or delete it") from None
+            what = f"{folder / ABOUT}: not a JSON object, or numbers in it are none"
+            raise EnhanceError(what, "repair it, or delete it") from None
     else:
         facts = {}
-    return System(name or about.get("name") or folder.resolve().name, "estimates", where, facts)
+    return System(name or str(about.get("name") or folder.resolve().name), "estimates", where, facts)
 
 
 def identity(system: System) -> str:
@@ -87,9 +95,11 @@ def identity(system: System) -> str:
 
         digest.update(find(system.where).read_bytes())
     else:
-        for path in sorted(Path(system.where).rglob("*")):
-            about = path.stat()
-            digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        folder = Path(system.where)
+        for path in sorted(folder.rglob("*")):
+            if is_sound(path):
+                about = path.stat()
+                digest.update(f"{path.relative_to(folder)} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -112,7 +122,7 @@ def estimate(
     if system.kind == "mixture":
         return Estimate(dict.fromkeys(sources, mixture))
     if system.kind == "model":
-        return _run(system, mixture, sample_rate, sources, device)
+        return _run(system, mixture, sample_rate, device)
     paths = {source: estimate_path(Path(system.where), clip, source, len(sources)) for source in sources}
     return Estimate({source: _read(path, mixture, sample_rate, align) for source, path in paths.items()})
 
@@ -129,13 +139,10 @@ def _loaded(name: str, device: str) -> Any:
     return model
 
 
-def _run(system: System, mixture: np.ndarray, sample_rate: int, sources: Sequence[str], device: str) -> Estimate:
+def _run(system: System, mixture: np.ndarray, sample_rate: int, device: str) -> Estimate:
     from enhance.inference.denoise import denoise
 
     model = _loaded(system.where, device)
-    if set(sources) - set(model.sources):
-        gives, wanted = ", ".join(model.sources), ", ".join(sources)
-        raise EnhanceError(f"{system.name} gives {gives}, but the references are {wanted}", "take another model")
     began = time.process_time()
     wave = denoise(mixture, sample_rate, model, device=device)
     elapsed = time.process_time() - began
@@ -159,6 +166,12 @@ def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.
     return wave
 
 
-def wanted_sources(clips: Iterable[Clip]) -> list[str]:
-    """The sources that the clips have references of; ``["speech"]`` where there is none to compare with."""
-    return list(dict.fromkeys(source for clip in clips for source in clip.references)) or ["speech"]
+def check_sources(systems: Iterable[System], clips: Iterable[Clip]) -> None:
+    """EnhanceError for a model that does not give the sources which the clips have references of."""
+    from enhance.models.checkpoint import find, read_header
+
+    wanted = list(dict.fromkeys(source for clip in clips for source in clip.references)) or ["speech"]
+    for system in systems:
+        if system.kind == "model" and not set(wanted) <= set(gives := read_header(find(system.where))["sources"]):
+            what = f"{system.name} gives {', '.join(gives)}, but the references are {', '.join(wanted)}"
+            raise EnhanceError(what, "name other --models, or --estimates")

@@ -76,8 +76,8 @@ def bench(
     summary = _summary(prepared, found)
     _print(summary, as_json, as_csv, as_markdown)
     _report(prepared, summary, found, plot, html)
-    if prepared.warnings or any(record.error for record in found):
-        raise typer.Exit(1 if any(not record.error for record in found) else 2)
+    if prepared.warnings or not all(record.scores for record in found):
+        raise typer.Exit(1 if any(record.scores for record in found) else 2)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ def train(
     resume: bool = typer.Option(False, "--resume", help="Go on where the run in that folder stopped."),
     devices: int | None = typer.Option(None, "--devices", min=1, help="GPUs (or CPU processes) of each machine."),
     nodes: int | None = typer.Option(None, "--nodes", min=1, help="Machines, under torchrun or Slurm."),
-    precision: str | None = typer.Option(None, "--precision", help="32-true, bf16-mixed or 16-mixed."),
+    precision: str | None = typer.Option(None, "--precision", help="32-true or bf16-mixed."),
     sweep: bool = typer.Option(False, "--sweep", help="RECIPE is a folder: train all in it; run again to go on."),
     tune: bool = typer.Option(False, "--tune", help="Search over what the recipe's [search] names, with Optuna."),
     profile: bool = typer.Option(False, "--profile", help="Say where the time of a step goes, and train nothing."),
@@ -29,8 +29,10 @@ def train(
     from enhance.errors import EnhanceError
     from enhance.training.recipe import read
 
-    if sweep + tune + profile > 1:
-        raise EnhanceError("--sweep, --tune and --profile", "choose one of them")
+    if sweep + tune + profile + resume > 1:
+        raise EnhanceError(
+            "--sweep, --tune, --profile and --resume", "choose one; sweeps and searches go on by themselves"
+        )
     given = {"devices": devices, "nodes": nodes, "precision": precision}
     changes = changes + [f"run.{key}={value}" for key, value in given.items() if value is not None]
     if sweep:
@@ -38,8 +40,10 @@ def train(
         from enhance.training.sweep import sweep as run_all
 
         output = output or Path("runs") / recipe.resolve().parent.name / recipe.resolve().name
-        run_all(recipe, changes, output)
+        failed = run_all(recipe, changes, output)
         note(f"{output / RESULTS}")
+        if failed:
+            raise typer.Exit(1)
         return
     settings = read(recipe, changes)
     if tune:
@@ -67,8 +71,10 @@ def _profile(settings: Recipe) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, justify in (("", "left"), ("ms a step", "right"), ("share", "right")):
         table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
-    rows = {"step, without profiler": found.step, "loader alone": found.loader, **found.phases}
-    for name, seconds in [*rows.items(), *found.operators]:
-        table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / found.step:.0%}")
+    for name, seconds in (("step, without profiler", found.step), ("loader alone", found.loader)):
+        table.add_row(name, f"{1000 * seconds:.1f}", "")
+    profiled = sum(found.phases.values())
+    for name, seconds in [*found.phases.items(), *found.operators]:
+        table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / profiled:.0%}")
     stdout().print(table)
     stdout().print(f"{found.speed:.0f} s of audio a second; the loader could feed {found.feed:.0f}", highlight=False)

@@ -34,8 +34,11 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def create(name: str, **options: Any) -> Loss:
-    """The loss of that name with its options bound; EnhanceError for an unknown name or option."""
+def create(name: str, rate: int | None = None, **options: Any) -> Loss:
+    """The loss of that name with its options bound; EnhanceError for an unknown name or option.
+
+    ``rate`` (Hz) of the signals is for those losses that depend on it, 16 kHz unless given.
+    """
     if name not in LOSSES:
         raise EnhanceError(f"unknown loss {name!r}", f"known are {', '.join(LOSSES)}")
     known = list(inspect.signature(LOSSES[name]).parameters)[3:]
@@ -43,4 +46,6 @@ def create(name: str, **options: Any) -> Loss:
         if option not in known:
             hint = f"it takes {', '.join(known) or 'none'}"
             raise EnhanceError(f"loss {name!r} has no option {option!r}", hint)
+    if rate is not None and "sample_rate" in known:
+        options = {"sample_rate": rate, **options}
     return partial(LOSSES[name], **options)

@@ -25,7 +25,7 @@ from enhance.nn.recurrent import BandConv, LSTMState, TimeFrequencyBlock, zero_s
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "dcunet-s": {"widths": [16, 32, 48], "hidden": 48, "blocks": 3},
+    "dcunet-s": {"widths": [16, 32, 48], "hidden": 96, "blocks": 4},
 }
 
 

@@ -19,6 +19,12 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     1511.05641). Gradients reach those zeros first, then what is behind them. Raises ValueError where the two
     differ in anything else.
     """
+    for name in ("n_fft", "sample_rate", "sources"):
+        if getattr(large, name) != getattr(small, name):
+            raise ValueError(f"{name} differs")
+    for name in ("compression", "bound"):
+        if getattr(large.net, name) != getattr(small.net, name):
+            raise ValueError(f"{name} differs")
     weights = small.state_dict()
     grown = {}
     for name, tensor in large.state_dict().items():

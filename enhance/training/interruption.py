@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import torch
 from lightning_fabric import Fabric
@@ -13,7 +14,8 @@ from enhance.console import note
 class Interruption:
     """Ctrl-C and SIGTERM (a scheduler's pre-emption) between steps: state is never caught half-way.
 
-    The first signal asks the loop to save and stop, the second one stops at once.
+    The first signal asks the loop to save and stop, a later one stops at once. What follows within a second is the
+    same wish, which a launcher passes on.
     """
 
     def __init__(self, speaks: bool = True) -> None:
@@ -29,9 +31,9 @@ class Interruption:
             signal.signal(number, handler)
 
     def _ask(self, number: int, _: object) -> None:
-        if self.wanted is not None:
+        if self.wanted is not None and time.monotonic() - self.since > 1.0:
             raise KeyboardInterrupt
-        self.wanted = number
+        self.wanted, self.since = number, time.monotonic()
         if self.speaks:
             note("stopping after this step; once more to stop at once")
 

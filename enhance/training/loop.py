@@ -14,9 +14,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from enhance.console import note, progress
+from enhance.console import note, progress, warn
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
+from enhance.models.checkpoint import read_header
 from enhance.models.checkpoint import save as save_checkpoint
 from enhance.training import recipe as recipes
 from enhance.training import sources
@@ -64,6 +65,10 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     run, arguments = new_run(recipe, fabric)
     if resume:
         restore(run, folder / STATE)
+        if run.step >= recipe.optim.steps and run.history and run.history[-1]["step"] == run.step:
+            note(f"{folder}: is finished")
+            return run.best
+        _compare(recipe, store.fingerprint, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESOLVED).write_text(recipes.dump(recipe), encoding="utf-8")
@@ -85,6 +90,17 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
         raise EnhanceError("another process of the training died", hint) from error
     finally:
         torch.set_flush_denormal(False)
+
+
+def _compare(recipe: Recipe, fingerprint: str, folder: Path) -> None:
+    """Say what differs from the run that is resumed: it is allowed, but should not go unnoticed."""
+    before = read_header(folder / LAST)["provenance"]
+    now = recipe.model_dump(mode="json")
+    changed = [key for key in now if before["recipe"].get(key) != now[key]]
+    if before["data"] != fingerprint:
+        changed.append("data (other recordings)")
+    if changed:
+        warn(f"{folder}: resumed with another {', '.join(changed)}")
 
 
 def restore(run: Run, path: Path) -> None:
@@ -235,8 +251,11 @@ class _Session:
             return validate(self.run.model, self.listed, self.fabric.device, done)
 
     def _save(self) -> None:
-        if not self.chief:
-            return
+        if self.chief:
+            self._save_alone()
+        self.fabric.barrier()  # a process that ended before the file is whole would make the launcher kill this one
+
+    def _save_alone(self) -> None:
         run = self.run
         self._write(LAST, run.average.weights, run.history[-1] if run.history else {})
         state = {

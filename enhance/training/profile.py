@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from enhance.data.mixing import Example
 from enhance.training import sources
 from enhance.training.recipe import Recipe
-from enhance.training.setup import launch
+from enhance.training.setup import launch, one_process
 from enhance.training.step import Step, new_run
 
 WARM_UP, MEASURED, LOADED = 4, 8, 40  # steps not counted (compilation is in them), steps profiled, batches drawn
@@ -41,6 +41,7 @@ class Profile:
 
 def profile_training(recipe: Recipe) -> Profile:
     """Run some steps of the recipe on random batches under PyTorch's profiler, and its loader alone."""
+    one_process([recipe], "--profile")
     audio = sources.examples_per_step(recipe, 1) * recipe.data.seconds
     store = sources.open_store(recipe)
     frames = round(recipe.data.seconds * store.sample_rate)

@@ -52,7 +52,7 @@ class RunConfig(_Table):
 
     devices: int = Field(1, gt=0, description="processes a machine, one a GPU")
     nodes: int = Field(1, gt=0, description="machines")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     compile: bool = True
     channels_last: bool = Field(False, description="images of convolutions in the order that some backends prefer")
     save_every: int = Field(200, gt=0, description="steps between two saves of the state")
@@ -84,6 +84,10 @@ class Dimension(_Table):
             raise ValueError("give either choices, or low and high")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError("low is above high")
+        if self.step is not None and (
+            self.step <= 0 or (all(isinstance(x, int) for x in (self.low, self.high)) and self.step % 1)
+        ):
+            raise ValueError("step must be above zero, and whole where low and high are")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def launch(recipe: Recipe) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def one_process(recipes: Iterable[Recipe], what: str) -> None:
+    """EnhanceError where a recipe asks for several processes: each of them would choose its own next run."""
+    if any(recipe.run.devices * recipe.run.nodes > 1 for recipe in recipes):
+        raise EnhanceError(f"{what} with several devices", f"give each device a {what} of its own, or train one by one")
 
 
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:

@@ -51,8 +51,9 @@ class Step:
 
     def __init__(self, recipe: Recipe, fabric: Fabric, run: Run) -> None:
         self.recipe, self.fabric, self.run = recipe, fabric, run
+        rate: int = run.model.sample_rate  # pyright: ignore[reportAssignmentType]
         self.losses = {
-            name: (weight, losses.create(name, **recipe.loss_options.get(name, {})))
+            name: (weight, losses.create(name, rate, **recipe.loss_options.get(name, {})))
             for name, weight in recipe.loss.items()
         }
         # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.

@@ -7,48 +7,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from enhance.console import note
+from enhance.console import note, warn
 from enhance.errors import EnhanceError
 from enhance.files import replacing
 from enhance.training import state as states
 from enhance.training.loop import BEST, STATE, train
 from enhance.training.recipe import Recipe, read
+from enhance.training.setup import one_process
 
 RESULTS = "results.json"
 
 
-def sweep(folder: Path, changes: Sequence[str], output: Path) -> list[dict[str, Any]]:
+def sweep(folder: Path, changes: Sequence[str], output: Path) -> list[str]:
     """Train every recipe of ``folder`` in ``output / NAME``, in the order of names, and write ``results.json`` there.
 
-    What is finished is left alone, what was interrupted goes on. A recipe that fails is reported at the end, after the
-    others. All recipes are read first: EnhanceError, before any training, for a mistake in one.
+    What is finished is left alone, what was interrupted goes on. A recipe that fails does not stop the others; gives
+    the names of those. All recipes are read first: EnhanceError, before any training, for a mistake in one.
     """
     paths = sorted(folder.glob("*.toml"))
     if not paths:
         raise EnhanceError(f"{folder}: no recipes", "--sweep takes a folder with a TOML file for each experiment")
     recipes = {path.stem: read(path, list(changes)) for path in paths}
+    one_process(recipes.values(), "--sweep")
     rows, failed = [], []
     for number, (name, recipe) in enumerate(recipes.items(), start=1):
         note(f"{number} of {len(recipes)}: {name}")
         try:
             _finish(recipe, output / name)
-        except EnhanceError as error:
-            note(f"{name}: {error}")
+        except (EnhanceError, RuntimeError) as error:  # RuntimeError: no memory left, for instance
+            warn(f"{name} failed: {error}")
             failed.append(name)
             continue
         rows.append(_row(name, recipe, output / name))
         with replacing(output / RESULTS) as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    if failed:
-        raise EnhanceError(f"{folder}: {', '.join(failed)} failed", "mend them and run the sweep again")
-    return rows
+    return failed
 
 
 def _finish(recipe: Recipe, folder: Path) -> None:
     started = (folder / STATE).exists()
-    if started and states.load(folder / STATE)["step"] >= recipe.optim.steps:
-        return
-    train(recipe, folder, resume=started)
+    train(recipe, folder, resume=started)  # which does nothing where it is finished
 
 
 def _row(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from enhance.console import note
 from enhance.errors import EnhanceError
 from enhance.training.loop import train
 from enhance.training.recipe import Dimension, Recipe, read
+from enhance.training.setup import one_process
 
 STUDY, BEST = "study.db", "best.json"
 
@@ -18,15 +19,19 @@ STUDY, BEST = "study.db", "best.json"
 def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
     """Train trials of the recipe in ``output / trial-NNNN`` until there are as many as its ``[search]`` wants.
 
-    The study is kept in ``output / study.db``: a search that was broken off goes on, and several processes, also on
-    several machines with that folder, share it. A trial that validation finds worse than the others is given up,
+    The study is kept in ``output / study.db``: a search that was broken off goes on, and several processes
+    of one machine share it. A trial that validation finds worse than the others is given up,
     one whose process was killed does not count. Writes and returns the best trial. EnhanceError without a
     ``[search]`` table or without Optuna.
     """
     recipe = read(path, list(changes))
     search = recipe.search
     if search is None:
-        raise EnhanceError(f"{path}: has no [search]", "say what varies: see recipes/open-speech/search.toml")
+        raise EnhanceError(
+            f"{path}: has no [search]",
+            "say what varies, for instance search.space.'optim.lr' = { low = 1e-4, high = 1e-2 }",
+        )
+    one_process([recipe], "--tune")
     try:
         import optuna
     except ImportError:
@@ -49,11 +54,17 @@ def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        return train(settings, output / f"trial-{trial.number:04d}", resume=False, report=report)
+        try:
+            return train(settings, output / f"trial-{trial.number:04d}", resume=False, report=report)
+        except EnhanceError as error:  # the loss was not finite, for instance
+            note(f"trial {trial.number} given up: {error}")
+            raise optuna.TrialPruned from None
 
     finished = (TrialState.COMPLETE, TrialState.PRUNED)
     if len(study.get_trials(states=finished)) < search.trials:
         study.optimize(objective, callbacks=[MaxTrialsCallback(search.trials, states=finished)])
+    if not study.get_trials(states=(TrialState.COMPLETE,)):
+        raise EnhanceError(f"{path}: no trial was finished", "give more trials, or a narrower [search.space]")
     best = {"trial": study.best_trial.number, "score": study.best_value, "settings": study.best_params}
     (output / BEST).write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
     return best

@@ -157,16 +157,16 @@ def test_lower_is_better_for_llr():
 def test_records_survive_being_cut_off(tmp_path: Path):
     records, _ = made(2)
     path = tmp_path / "records.jsonl"
-    whole = '{"bench": {"data": "0"}}\n' + "".join(dump(record) + "\n" for record in records)
+    whole = '{"bench": {"data": "0", "systems": {}}}\n' + "".join(dump(record) + "\n" for record in records)
     path.write_text(whole + dump(records[0])[:20], encoding="utf-8")
     header, found = load(path)
-    assert header == {"data": "0"}
+    assert header == {"data": "0", "systems": {}}
     assert found == records
 
 
 def test_another_file_is_no_file_of_records(tmp_path: Path):
     path = tmp_path / "records.jsonl"
-    for text in ("a\n", "{}\n", '{"bench": {}}\n{"system": 3, "what": 1}\n', '{"bench": {}}\n[1]\n'):
+    for text in ("a\n", "{}\n", '{"bench": {"systems": {}}}\n{"system": 3, "what": 1}\n', '{"bench": "x"}\n[1]\n'):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(EnhanceError, match=r"records\.jsonl: line \d is not of enhance bench"):
             load(path)

@@ -39,7 +39,10 @@ def test_growing_keeps_the_function_and_every_new_weight_learns_within_two_steps
     assert not still
 
 
-@pytest.mark.parametrize("change", [{"hidden": 6}, {"blocks": 1}, {"widths": [4, 6, 10]}, {"n_fft": 256}])
+WRONG = [{"hidden": 6}, {"blocks": 1}, {"widths": [4, 6, 10]}, {"n_fft": 256}, {"bound": 3.0}, {"compression": 0.5}]
+
+
+@pytest.mark.parametrize("change", WRONG)
 def test_what_is_not_growth_is_refused(change):
     with pytest.raises((ValueError, RuntimeError)):
         grow(CompactUNet(**{**SMALL, **change}), CompactUNet(**SMALL))

@@ -60,13 +60,16 @@ def test_a_sweep_goes_on_where_it_stopped_and_gathers_results(recipes, tmp_path,
         sweep.sweep(recipes, [], output)
     assert [row["name"] for row in json.loads((output / sweep.RESULTS).read_text())] == ["a"]
 
+    history = states.load(output / "a" / loop.STATE)["history"]
+
     def noted(recipe, folder, resume):
         started.append((folder.name, resume))
         return train(recipe, folder, resume)
 
     monkeypatch.setattr(sweep, "train", noted)
     sweep.sweep(recipes, [], output)
-    assert started == [("a", False), ("b", False), ("b", False)]  # the finished one is left alone
+    assert started == [("a", False), ("b", False), ("a", True), ("b", False)]
+    assert states.load(output / "a" / loop.STATE)["history"] == history  # the finished one is left alone
     rows = {row["name"]: row for row in json.loads((output / sweep.RESULTS).read_text())}
     assert rows["b"]["loss"] == {"wsdr": 1.0}
     assert rows["b"]["steps"] == 2
@@ -86,8 +89,7 @@ def test_a_mistake_in_one_recipe_is_found_before_any_training(recipes, tmp_path)
 
 def test_one_that_fails_does_not_stop_the_others(recipes, tmp_path):
     (recipes / "a.toml").write_text('base = "../base.toml"\n[model_options]\nsample_rate = 8000\n', encoding="utf-8")
-    with pytest.raises(EnhanceError, match="a failed"):
-        sweep.sweep(recipes, [], tmp_path / "runs")
+    assert sweep.sweep(recipes, [], tmp_path / "runs") == ["a"]
     assert [row["name"] for row in json.loads((tmp_path / "runs" / sweep.RESULTS).read_text())] == ["b"]
 
 
@@ -168,8 +170,9 @@ def test_a_wrong_search_is_found_before_any_training(recipes, tmp_path, table, m
 def test_profile_says_where_the_time_goes(recipes, cli):
     code, out, _ = cli("train", recipes.parent / "base.toml", "--profile")
     assert code == 0
-    shares = {line.split("  ")[0].strip(): line.split()[-1] for line in out.splitlines() if line.endswith("%")}
-    assert {"forward", "losses", "backward", "update", "loader alone", "step, without profiler"} <= shares.keys()
-    assert shares["step, without profiler"] == "100%"
+    shares = {line.split("  ")[0].strip(): line.split()[-1] for line in out.splitlines() if line.rstrip().endswith("%")}
+    phases = [int(shares[phase].rstrip("%")) for phase in ("forward", "losses", "backward", "update")]
+    assert sum(phases) == pytest.approx(100, abs=2)
+    assert "loader alone" in out
     assert "s of audio a second" in out
     assert read(recipes.parent / "base.toml", []).search is None
