@@ -1,6 +1,6 @@
 """Runs denoisers of other people over a data set: one folder of estimates a peer, for ``enhance bench --estimates``.
 
-usage: run.py DATA --output DIR [--clean] [--peers A,B] [--jobs N] [--limit N]
+usage: run.py DATA --output DIR [--clean] [--peers A,B] [--jobs N] [--limit N] [--time]
        run.py --list
 
 Reads DATA/noisy/* (with --clean, DATA/clean/*): mono files. Writes DIR/<peer>/<stem>.wav (16 bit, rate and length of
@@ -22,6 +22,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -153,18 +154,33 @@ def run_peer(peer: Peer, sources: Sequence[Path], folder: Path) -> str:
     return line if abs(left["median"]) <= MOST_RESIDUAL else f"{line}: WRONG DELAY"
 
 
-def run_named(name: str, sources: Sequence[Path], folder: Path) -> str:
+def time_peer(peer: Peer, sources: Sequence[Path], folder: Path) -> str:
+    """Measure the real-time factor of a complete peer again, into its system.json; its estimates stay."""
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    start = start_seconds(peer)
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = [run_file(peer, source, Path(scratch) / f"{source.stem}.wav") for source in sources]
+    about["rtf"] = describe(peer, rows, start)["rtf"]
+    about["timed"] = {"clips": len(rows), "seconds": sum(row["seconds"] for row in rows)}
+    part = folder / f".{ABOUT}.part"
+    part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / ABOUT)
+    return f"{peer.name}: RTF {about['rtf']:.4f}"
+
+
+def run_named(name: str, sources: Sequence[Path], folder: Path, again: bool) -> str:
     """:func:`run_peer` in a process of its own: some packages change numpy's settings or the number of threads."""
-    return run_peer(next(peer for peer in PEERS if peer.name == name), sources, folder)
+    peer = next(peer for peer in PEERS if peer.name == name)
+    return (time_peer if again else run_peer)(peer, sources, folder)
 
 
-def run_all(peers: Sequence[Peer], sources: Sequence[Path], output: Path, jobs: int) -> int:
+def run_all(peers: Sequence[Peer], sources: Sequence[Path], output: Path, jobs: int, again: bool = False) -> int:
     """Every peer; 1 if one of them failed, after the others have run."""
     os.environ.update(dict.fromkeys(THREADS, "1"))
     context = multiprocessing.get_context("spawn")
     failed = 0
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        runs = {pool.submit(run_named, peer.name, sources, output / folder_name(peer)): peer for peer in peers}
+        runs = {pool.submit(run_named, peer.name, sources, output / folder_name(peer), again): peer for peer in peers}
         for done in as_completed(runs):
             try:
                 line = done.result()
@@ -202,6 +218,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", help="comma-separated, as --list names them; default all")
     parser.add_argument("--jobs", type=int, default=1, help="peers at once, each on one thread")
     parser.add_argument("--limit", type=int, help="a random pick of so many files, always the same")
+    parser.add_argument("--time", action="store_true", help="measure the speed of complete peers again, and no more")
     parser.add_argument("--list", action="store_true", help="name the peers and stop")
     arguments = parser.parse_args(given)
     peers = choose(arguments.peers)
@@ -212,7 +229,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.data is None or arguments.output is None:
         parser.error("DATA and --output are needed")
     sources = find_sources(arguments.data / ("clean" if arguments.clean else "noisy"), arguments.limit)
-    return run_all(peers, sources, arguments.output, arguments.jobs)
+    return run_all(peers, sources, arguments.output, arguments.jobs, arguments.time)
 
 
 if __name__ == "__main__":
