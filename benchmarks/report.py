@@ -63,7 +63,9 @@ def results_section(header: dict[str, Any]) -> str:
 `{DEFAULT}` and what people use today, on the {noisy["data"]["clips"]} pairs of speaker p232 of the Voice Bank+DEMAND test set, which is never
 trained on, tuned to or used to choose between models (peers, their licences and delays: [`benchmarks/peers`](benchmarks/peers/README.md)):
 
-{table.markdown(noisy)}
+{table.markdown(noisy, comparisons=False)}
+[Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests.
+
 ![PESQ-WB over real-time factor](benchmarks/results/speed.png)
 
 A denoiser should leave clean speech alone. The clean files of the same pairs in:
@@ -145,6 +147,7 @@ def main() -> None:
     text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
+        RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         PRETRAINED / f"{DEFAULT}.md": model_card(header),
     }
     stale = [
