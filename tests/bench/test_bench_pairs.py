@@ -78,9 +78,11 @@ def test_a_fingerprint_is_of_ids_sources_and_contents(tmp_path):
     assert len({print_of, *map(fingerprint, (renamed, other_source, swapped, two))}) == 5
 
 
-def test_a_fingerprint_of_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(EnhanceError, match=r"gone\.wav: cannot be read"):
-        fingerprint([Clip("a", tmp_path / "gone.wav", {})])
+def test_a_file_that_is_missing_changes_the_fingerprint_and_stops_nothing(tmp_path):
+    clip = Clip("gone", tmp_path / "gone.wav", {})
+    missing = fingerprint([clip])
+    clip.mixture.write_bytes(b"here")
+    assert fingerprint([clip]) != missing
 
 
 # ---- checks
