@@ -95,7 +95,7 @@ def test_the_commands_work(work, ffmpeg):
     assert (work / "talk-clean.mp4").exists()
     assert (work / "clean/deep/b.wav").exists()
     assert (work / "listen.html").exists()
-    assert len(list((work / "plots").glob("*.png"))) == 3
+    assert {path.name for path in (work / "plots").iterdir()} == {"distributions.png", "gain.png"}  # no speed known
 
 
 def test_the_python_example_works(work):
