@@ -3,9 +3,10 @@
 In the spirit of the Deep Complex U-Net (a complex spectrum goes in, a polar-bounded complex mask comes
 out, encoder and decoder are joined by skips), in real arithmetic and with a memory in place of context:
 
-1. STFT with a square-root Hann window, two frames a window; |X| is compressed to |X|^0.3, the phase kept.
+1. STFT with a square-root Hann window, two frames a window unless ``hop`` says otherwise; |X| is
+   compressed to |X|^0.3, the phase kept.
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
-3. Blocks of an LSTM along time, shared by the bands, and an MLP across bands.
+3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
 5. A complex mask, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound): at the
    start of training it is one everywhere, so that an untrained network leaves its input alone.
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from enhance.nn.recurrent import BandConv, LSTMState, TimeFrequencyBlock, zero_state
+from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock, zero_state
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -33,7 +34,14 @@ class MaskNet(nn.Module):
     """Spectra in, masked spectra out; real arithmetic and no STFT, so that all of it can be compiled."""
 
     def __init__(
-        self, bins: int, widths: list[int], hidden: int, blocks: int, compression: float, bound: float
+        self,
+        bins: int,
+        widths: list[int],
+        hidden: int,
+        blocks: int,
+        compression: float,
+        bound: float,
+        recurrence: Recurrence,
     ) -> None:
         super().__init__()
         inputs = [3, *widths[:-1]]
@@ -44,7 +52,9 @@ class MaskNet(nn.Module):
         self.bands = bins // 2 ** len(widths)
         self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(inputs, widths, strict=True))
         self.band_embedding = nn.Parameter(torch.zeros(self.bands, widths[-1]))
-        self.blocks = nn.ModuleList(TimeFrequencyBlock(widths[-1], self.bands, hidden) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            TimeFrequencyBlock(widths[-1], self.bands, hidden, recurrence) for _ in range(blocks)
+        )
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
@@ -54,7 +64,7 @@ class MaskNet(nn.Module):
         with torch.no_grad():  # the mask that leaves the input alone: bound * tanh(|O|) = 1
             self.head.bias.copy_(torch.tensor([math.atanh(1 / bound), 0.0]))
 
-    def forward(self, spectra: Tensor, state: list[LSTMState]) -> tuple[Tensor, list[LSTMState]]:
+    def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
         """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones and the next LSTM states."""
         features = self._compress(spectra[:, :, :-1])  # (N, R, bins, 3)
         x = features
@@ -93,14 +103,14 @@ class StreamState:
 
     history: Tensor  # the last n_fft - hop samples of the input, (rows, n_fft - hop)
     overlap: Tensor  # what the last frames add to the next samples of the output, (rows, n_fft - hop)
-    lstm: list[LSTMState]
+    lstm: list[State]
 
 
 class CompactUNet(nn.Module):
     """A streaming denoiser: mixture ``(B, C, T)`` to ``(B, 1, C, T)`` at 16 kHz, channels independent.
 
     It looks ahead no further than one window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a
-    multiple of ``block = hop``.
+    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
     """
 
     channels = 1
@@ -111,8 +121,10 @@ class CompactUNet(nn.Module):
         hidden: int,
         blocks: int,
         n_fft: int = 512,
+        hop: int | None = None,
         compression: float = 0.3,
         bound: float = 2.0,
+        recurrence: Recurrence = "lstm",
         sample_rate: int = 16000,
         sources: tuple[str, ...] = ("speech",),
     ) -> None:
@@ -120,9 +132,9 @@ class CompactUNet(nn.Module):
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.n_fft = n_fft
-        self.block = n_fft // 2
+        self.block = hop or n_fft // 2
         self.latency = n_fft - self.block
-        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound)
+        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence)
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
 
@@ -147,8 +159,9 @@ class CompactUNet(nn.Module):
         x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
         spectra = frames_to_spectra(x, self.window, self.block)  # (R, F, N)
         masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, 2)
+        synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         y = spectra_to_frames(
-            torch.view_as_complex(masked).permute(1, 2, 0), self.window, self.block
+            torch.view_as_complex(masked).permute(1, 2, 0), synthesis, self.block
         )  # (R, n_fft - hop + T)
         y = torch.cat((y[:, : self.latency] + state.overlap, y[:, self.latency :]), dim=-1)
         following = StreamState(x[:, length:], y[:, length:], lstm)

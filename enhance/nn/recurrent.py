@@ -7,34 +7,106 @@ copy, and on a CPU copies cost more than the arithmetic.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-LSTMState = tuple[Tensor, Tensor]  # hidden and cell, each (1, rows * bands, hidden)
+Recurrence = Literal["lstm", "mingru"]
+State = tuple[Tensor, Tensor]  # of an LSTM hidden and cell, of a MinGRU hidden twice; each (1, rows * bands, hidden)
 
 
 class TimeFrequencyBlock(nn.Module):
-    """An LSTM along time, shared by all bands, then an MLP across bands, shared by all channels and frames.
+    """A recurrence along time, shared by all bands, then an MLP across bands, shared by all channels and frames.
 
     Both are residual and preceded by a layer norm over channels. Causal: frame ``n`` sees frames up to
     ``n``. Maps ``(frames, rows, bands, channels)`` to the same shape.
     """
 
-    def __init__(self, channels: int, bands: int, hidden: int) -> None:
+    def __init__(self, channels: int, bands: int, hidden: int, recurrence: Recurrence) -> None:
         super().__init__()
         self.time_norm = nn.LayerNorm(channels)
-        self.lstm = nn.LSTM(channels, hidden)
+        self.lstm = nn.LSTM(channels, hidden) if recurrence == "lstm" else MinGRU(channels, hidden)
         self.time_out = nn.Linear(hidden, channels)
         self.band_norm = nn.LayerNorm(channels)
         self.band_mlp = nn.Sequential(nn.Linear(bands, 2 * bands), nn.GELU(), nn.Linear(2 * bands, bands))
 
-    def forward(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         frames, rows, bands, channels = x.shape
         sequences = self.time_norm(x).reshape(frames, rows * bands, channels)
         hidden, state = self.lstm(sequences, state)  # (N, R * K, hidden)
         x = x + self.time_out(hidden).reshape(x.shape)
         mixed = self.band_mlp(self.band_norm(x).transpose(2, 3))  # (N, R, C, K)
         return x + mixed.transpose(2, 3), state
+
+
+class MinGRU(nn.Module):
+    """A recurrence whose gates look at the input alone, so that all its products are computed for all frames at once.
+
+    ``h[n] = (1 - z[n]) h[n - 1] + z[n] c[n]`` with ``z = sigmoid(W_z x)`` and ``c = W_c x`` (Feng et al. 2024, "Were
+    RNNs all we needed?", arXiv 2410.01201, section 3.1), and an output gate: ``h * silu(W_g x)``. Takes and gives what
+    :class:`torch.nn.LSTM` does.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(inputs, 3 * hidden)
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        gate, candidate, output = self.project(x).float().chunk(3, dim=-1)  # (N, rows, hidden)
+        update = torch.sigmoid(gate)
+        hidden = linear_recurrence(1 - update, update * candidate, state[0][0])
+        last = hidden[-1:]
+        return hidden * F.silu(output), (last, last)
+
+
+@torch.library.custom_op("enhance::linear_recurrence", mutates_args=())
+def linear_recurrence(decay: Tensor, increment: Tensor, first: Tensor) -> Tensor:
+    """``h[n] = decay[n] * h[n - 1] + increment[n]`` with ``h[-1] = first``: ``(N, rows, hidden)``, frame by frame.
+
+    One operator to the compiler, which would otherwise unroll the loop.
+    """
+    states = torch.empty_like(increment)
+    previous = first
+    for n in range(len(increment)):
+        previous = torch.addcmul(increment[n], decay[n], previous, out=states[n])
+    return states
+
+
+@linear_recurrence.register_fake
+def _(decay: Tensor, increment: Tensor, first: Tensor) -> Tensor:
+    return torch.empty_like(increment)
+
+
+@torch.library.custom_op("enhance::linear_recurrence_gradient", mutates_args=())
+def _gradient(decay: Tensor, gradient: Tensor) -> Tensor:
+    """The recurrence backwards in time: the gradient with respect to ``increment``."""
+    total = torch.empty_like(gradient)
+    following = total[-1].copy_(gradient[-1])
+    for n in range(len(gradient) - 2, -1, -1):
+        following = torch.addcmul(gradient[n], decay[n + 1], following, out=total[n])
+    return total
+
+
+@_gradient.register_fake
+def _(decay: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(gradient)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    decay, _, first = inputs
+    ctx.save_for_backward(decay, first, output)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    decay, first, states = ctx.saved_tensors
+    increment = _gradient(decay, gradient.contiguous())
+    previous = torch.cat((first[None], states[:-1]))
+    return increment * previous, increment, increment[0] * decay[0]
+
+
+linear_recurrence.register_autograd(_backward, setup_context=_remember)
 
 
 class BandConv(nn.Module):
@@ -57,7 +129,7 @@ class BandConv(nn.Module):
         return y.permute(0, 2, 3, 1).reshape(frames, rows, -1, y.shape[1])
 
 
-def zero_state(blocks: int, rows: int, hidden: int, like: Tensor) -> list[LSTMState]:
-    """LSTM states before the first frame: ``blocks`` pairs of zeros ``(1, rows, hidden)``."""
+def zero_state(blocks: int, rows: int, hidden: int, like: Tensor) -> list[State]:
+    """States before the first frame: ``blocks`` pairs of zeros ``(1, rows, hidden)``."""
     zeros = torch.zeros(1, rows, hidden, dtype=like.dtype, device=like.device)
     return [(zeros, zeros) for _ in range(blocks)]

@@ -112,7 +112,8 @@ def restore(run: Run, path: Path) -> None:
         raise EnhanceError(
             f"{path}: the run of another model", "resume with its own recipe, or give another --output"
         ) from None
-    run.optimizer.load_state_dict(state["optimizer"])
+    for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     run.average.weights = state["average"]
     torch.set_rng_state(state["generator"])
     for name in ("step", "seconds", "skipped", "best", "history"):
@@ -153,6 +154,8 @@ class _Session:
                     f"{recipe.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters, "
                     f"step {run.step} of {recipe.optim.steps}, in {self.folder}"
                 )
+            if recipe.init is not None and run.step == 0:
+                self._validate()  # or the first validation would be the best so far, however bad
             self._steps()
             self._validate()
             self._save()
@@ -260,7 +263,7 @@ class _Session:
         self._write(LAST, run.average.weights, run.history[-1] if run.history else {})
         state = {
             "model": run.model.state_dict(),
-            "optimizer": run.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
             "average": run.average.weights,
             "generator": torch.get_rng_state(),
         }

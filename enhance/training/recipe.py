@@ -15,6 +15,8 @@ from enhance import losses
 from enhance.data.mixing import MixingConfig
 from enhance.errors import EnhanceError
 
+Precision = Literal["32-true", "bf16-mixed"]
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,8 +35,9 @@ class DataConfig(_Table):
 
 
 class OptimConfig(_Table):
-    """AdamW with warm-up and cosine decay, clipping and an average of the weights."""
+    """AdamW or Muon with warm-up and cosine decay, clipping and an average of the weights."""
 
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: for matrices, and AdamW for the rest")
     lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up")
     final_lr: float = Field(1e-5, ge=0, description="learning rate after the last step")
     warmup: int = Field(300, ge=0, description="steps")
@@ -52,7 +55,7 @@ class RunConfig(_Table):
 
     devices: int = Field(1, gt=0, description="processes a machine, one a GPU")
     nodes: int = Field(1, gt=0, description="machines")
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    precision: Precision = Field("bf16-mixed", description="32-true also where the processor has no bfloat16")
     compile: bool = True
     channels_last: bool = Field(False, description="images of convolutions in the order that some backends prefer")
     save_every: int = Field(200, gt=0, description="steps between two saves of the state")

@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from enhance import __version__
+from enhance.console import note
 from enhance.errors import EnhanceError
 from enhance.models import create, presets
 from enhance.models.checkpoint import load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
-from enhance.training.recipe import Recipe
+from enhance.training.recipe import OptimConfig, Precision, Recipe
 
 
 def launch(recipe: Recipe) -> Fabric:
@@ -32,11 +34,20 @@ def launch(recipe: Recipe) -> Fabric:
         accelerator=run.accelerator,
         devices=run.devices,
         num_nodes=run.nodes,
-        precision=run.precision,
+        precision=_precision(run.precision, run.accelerator),
         strategy="ddp" if several else "auto",
     )
     fabric.launch()
     return fabric
+
+
+def _precision(wanted: Precision, accelerator: str) -> Precision:
+    """``wanted``, but float32 on a processor without bfloat16 arithmetic: oneDNN has no LSTM for it there."""
+    on_cpu = accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if wanted == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        note("this processor has no bfloat16 arithmetic: training in float32")
+        return "32-true"
+    return wanted
 
 
 def one_process(recipes: Iterable[Recipe], what: str) -> None:
@@ -80,6 +91,32 @@ def code_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         return __version__
     return f"{__version__} ({found.stdout.strip()})"
+
+
+def build_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, or Muon for the matrices of the hidden layers and AdamW for the rest.
+
+    Muon (Jordan et al. 2024) makes the update of a matrix orthogonal; scaled to AdamW's RMS (Liu et al. 2025, arXiv
+    2502.16982, equation 4) it takes the same learning rate.
+    """
+    weights = dict(model.named_parameters())
+    matrices = []
+    if optim.optimizer == "muon":
+        matrices = [name for name, weight in weights.items() if weight.ndim == 2 and "." in name.removeprefix("net.")]
+    rest = [weight for name, weight in weights.items() if name not in matrices]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
+    ]
+    if matrices:
+        found.append(
+            torch.optim.Muon(
+                [weights[name] for name in matrices],
+                lr=optim.lr,
+                weight_decay=optim.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return found
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:

@@ -16,7 +16,7 @@ from enhance.console import warn
 from enhance.data.mixing import Example
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
-from enhance.training.setup import build_model, compiler_found, learning_rate
+from enhance.training.setup import build_model, build_optimizers, compiler_found, learning_rate
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Run:
     """Everything that changes while a run goes on."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     average: states.Average
     step: int = 0
     seconds: float = 0.0  # of wall time spent training
@@ -41,9 +41,7 @@ def new_run(recipe: Recipe, fabric: Fabric) -> tuple[Run, dict[str, Any]]:
     model.to(fabric.device)  # before the optimiser takes its state back: that goes where the weights are
     if recipe.run.channels_last:
         model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optim = recipe.optim
-    optimizer = torch.optim.AdamW(model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)
-    return Run(model, optimizer, states.Average(model, optim.ema)), arguments
+    return Run(model, build_optimizers(model, recipe.optim), states.Average(model, recipe.optim.ema)), arguments
 
 
 class Step:
@@ -59,15 +57,16 @@ class Step:
         # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.
         if recipe.run.compile and compiler_found():
             getattr(run.model, "net", run.model).compile(dynamic=False)
-        self.module, self.optimizer = fabric.setup(run.model, run.optimizer)
+        self.module, *self.optimizers = fabric.setup(run.model, *run.optimizers)
         run.average.weights = states.to_device(run.average.weights, fabric.device)
 
     def __call__(self, batches: list[Example]) -> dict[str, float]:
         """One update from one or more batches. It is skipped, and counted, where the gradient is not finite."""
         recipe, run = self.recipe, self.run
         rate = learning_rate(run.step, recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         run.model.train()
         buffers = [buffer.clone() for buffer in run.model.buffers()]  # batch norm's statistics move in the forward
         found: list[dict[str, Tensor]] = []
@@ -77,11 +76,12 @@ class Step:
         with record_function("phase: update"):
             norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.optim.clip)
             if torch.isfinite(norm):
-                self.optimizer.step()
+                for optimizer in self.optimizers:
+                    optimizer.step()
                 run.average.update(run.model, run.step)
             else:
                 self._skip(buffers)
-            self.optimizer.zero_grad(set_to_none=True)
+            run.model.zero_grad(set_to_none=True)
         run.step += 1
         means: Any = {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
         if self.fabric.world_size > 1:

@@ -58,9 +58,11 @@ def test_the_loss_falls(store, tmp_path):
     assert rows[-1]["snr"] < -8.0
 
 
-def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch, optimizer):
     """Ctrl-C in the middle of the third step, then --resume: bit for bit what an undisturbed run gives."""
-    loop.train(recipe(store), tmp_path / "whole", resume=False)
+    plan = recipe(store, optim__optimizer=optimizer)
+    loop.train(plan, tmp_path / "whole", resume=False)
     step = loop.Step.__call__
 
     def interrupted(self, batches):
@@ -70,10 +72,10 @@ def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop.Step, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(recipe(store), tmp_path / "parts", resume=False)
+        loop.train(plan, tmp_path / "parts", resume=False)
     assert states.load(tmp_path / "parts" / loop.STATE)["step"] == 3
     monkeypatch.setattr(loop.Step, "__call__", step)
-    loop.train(recipe(store), tmp_path / "parts", resume=True)
+    loop.train(plan, tmp_path / "parts", resume=True)
     whole, parts = (states.load(tmp_path / name / loop.STATE) for name in ("whole", "parts"))
     for kind in ("model", "average"):
         for name, tensor in whole[kind].items():
@@ -147,6 +149,24 @@ def test_starts_from_a_checkpoint(store, tmp_path):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(EnhanceError, match="weights of another model"):
         setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
+
+
+def test_the_best_is_never_worse_than_the_start(store, tmp_path):
+    """Training that spoils the weights it began with leaves those as the best."""
+    loop.train(recipe(store), tmp_path / "first", resume=False)
+    first = tmp_path / "first" / loop.LAST
+    loop.train(recipe(store, init=first, optim__lr=10.0, optim__warmup=0), tmp_path / "second", resume=False)
+    assert read_header(tmp_path / "second" / loop.BEST)["provenance"]["step"] == 0
+    kept, start = load_model(tmp_path / "second" / loop.BEST).state_dict(), load_model(first).state_dict()
+    assert all(torch.equal(tensor, start[name]) for name, tensor in kept.items())
+
+
+def test_bfloat16_where_the_processor_has_it(store, tmp_path, capsys):
+    """And float32 where it has not: an LSTM in bfloat16 would end the run there."""
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    loop.train(recipe(store, optim__steps=1, run__precision="bf16-mixed", run__accelerator="cpu"), tmp_path, False)
+    assert ("training in float32" in capsys.readouterr().err) == (not supported)
+    assert weights(tmp_path)["net.head.weight"].dtype == torch.float32
 
 
 def test_learning_rate_warms_up_and_decays(store):
@@ -227,3 +247,14 @@ def test_what_the_data_lacks_is_said_before_the_work(store, tmp_path):
     plan = recipe(store, data__mixing={"interferers": {"noise": 0.0}})
     with pytest.raises(EnhanceError, match="interferers"):
         loop.train(plan, tmp_path, resume=False)
+
+
+def test_muon_takes_the_matrices_of_hidden_layers(store):
+    plan = recipe(store, optim__optimizer="muon")
+    model, _ = setup.build_model(plan)
+    adamw, muon = setup.build_optimizers(model, plan.optim)
+    given = [[p for group in found.param_groups for p in group["params"]] for found in (adamw, muon)]
+    assert sum(p.numel() for p in given[0] + given[1]) == sum(p.numel() for p in model.parameters())
+    assert {p.ndim for p in given[1]} == {2}
+    assert any(p is model.get_parameter("net.blocks.0.lstm.weight_hh_l0") for p in given[1])
+    assert any(p is model.get_parameter("net.band_embedding") for p in given[0])

@@ -1,0 +1,153 @@
+"""What learns most in the same processor time: variants of the default recipe, one factor changed at a time.
+
+usage: search.py [--minutes M] [--seed N] [--only NAME,NAME] [--output DIR] [--table]
+
+Reads base.toml and variants.toml beside it, and writes results.json there after each run: what is in it is not run
+again, so that the search goes on where it stopped. A run is one process with one thread, mixing included; its number
+of steps is M minutes of processor time (compilation and validation not counted) over that of a step, which is timed
+first. Times of the processor and not of the clock, so that other work beside it matters little.
+
+--table prints results.json as Markdown and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from enhance.data.mixing import Example
+from enhance.files import replacing
+from enhance.models.cost import macs_per_second, parameters
+from enhance.training import sources
+from enhance.training import state as states
+from enhance.training.loop import STATE, train
+from enhance.training.recipe import Recipe, read
+from enhance.training.setup import code_version, launch
+from enhance.training.step import Step, new_run
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+WARM_UP, TIMED = 3, 12  # steps: compilation is in the first ones
+
+
+def processor_time_of_a_step(recipe: Recipe) -> float:
+    """Seconds; the lower quartile, since what disturbs only ever adds."""
+    fabric = launch(recipe)
+    run, _ = new_run(recipe, fabric)
+    step = Step(recipe, fabric, run)
+    batches = iter(sources.batches(recipe, 0))
+    times = []
+    for _ in range(WARM_UP + TIMED):
+        began = time.process_time()
+        step([Example(*next(batches))])
+        times.append(time.process_time() - began)
+    return sorted(times[WARM_UP:])[TIMED // 4]
+
+
+def real_time_factor(model: Any, seconds: float = 20.0) -> float:
+    """Processor time over duration, one thread, the best of three passes."""
+    wave = torch.randn(1, 1, round(seconds * model.sample_rate)) * 0.05
+    model.eval()
+    times = []
+    with torch.inference_mode():
+        for _ in range(3):
+            began = time.process_time()
+            model(wave)
+            times.append(time.process_time() - began)
+    return min(times) / seconds
+
+
+def run(name: str, changes: list[str], seed: int, minutes: float, output: Path) -> dict[str, Any]:
+    """Time a step, train for as many as the budget holds, and tell how it went."""
+    settings = [f"seed={seed}", *changes]
+    recipe = read(HERE / "base.toml", settings)
+    step = processor_time_of_a_step(recipe)
+    steps = max(1, round(60 * minutes / step))
+    settings += [f"optim.steps={steps}", f"valid.every={steps}"]
+    recipe = read(HERE / "base.toml", settings)
+    folder = output / f"{name.replace(' ', '-')}-{seed}"
+    train(recipe, folder, resume=(folder / STATE).exists())
+    last = states.load(folder / STATE)["history"][-1]
+    fabric = launch(recipe)
+    model = new_run(recipe, fabric)[0].model
+    return {
+        "name": name,
+        "changes": changes,
+        "seed": seed,
+        "minutes": minutes,
+        "seconds_per_step": step,
+        "steps": steps,
+        "audio_hours": steps * sources.examples_per_step(recipe, 1) * recipe.data.seconds / 3600,
+        "parameters": parameters(model),
+        "macs_per_second": macs_per_second(model),
+        "rtf": real_time_factor(model),
+        "weights": last["weights"],
+        "score": last["score"],
+        "scores": last["scores"],
+        "data": sources.open_store(recipe).fingerprint,
+        "code": code_version(),
+        "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def load() -> list[dict[str, Any]]:
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, the best first; PESQ-WB, STOI and SI-SDR are means over the kinds of validation, clean speech aside."""
+    columns = [
+        "variant",
+        "seed",
+        "score",
+        "PESQ-WB",
+        "STOI",
+        "SI-SDR",
+        "clean-PESQ",
+        "steps",
+        "audio-hours",
+        "parameters",
+        "RTF",
+    ]
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    for row in sorted(rows, key=lambda row: -row["score"]):
+        noisy = [scores for kind, scores in row["scores"].items() if kind != "clean"]
+        pesq, stoi, si_sdr = (sum(s[m] for s in noisy) / len(noisy) for m in ("pesq", "stoi", "si_sdr"))
+        lines.append(
+            f"| {row['name']} | {row['seed']} | {row['score']:.3f} | {pesq:.2f} | {stoi:.3f} | {si_sdr:.1f} "
+            f"| {row['scores']['clean']['pesq']:.2f} | {row['steps']} | {row['audio_hours']:.1f} "
+            f"| {row['parameters'] / 1e3:.0f} k | {row['rtf']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", help="names in variants.toml, separated by commas; all unless given")
+    parser.add_argument("--output", type=Path, default=Path("runs/search"))
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table(load()))
+        return
+    variants = tomllib.loads((HERE / "variants.toml").read_text(encoding="utf-8"))
+    for name in arguments.only.split(",") if arguments.only else variants:
+        done = {(row["name"], row["seed"], row["minutes"]) for row in load()}
+        if (name, arguments.seed, arguments.minutes) in done:
+            continue
+        row = run(name, variants[name], arguments.seed, arguments.minutes, arguments.output)
+        with replacing(RESULTS) as temporary:  # read again: another search may have written beside this one
+            temporary.write_text(json.dumps([*load(), row], indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
