@@ -37,6 +37,7 @@ BEST, LAST, STATE, RESOLVED, LOG = (
     "metrics.jsonl",
 )
 PEER_LOST = r"(?i)connection (closed|reset)|timed out|peer|gloo|nccl"
+COUNTERS = ("step", "seconds", "skipped", "best", "history")  # of a run, in its state
 MAX_SKIPPED = 20  # steps in a row whose gradient is not finite
 
 
@@ -106,6 +107,11 @@ def _compare(recipe: Recipe, fingerprint: str, folder: Path) -> None:
 def restore(run: Run, path: Path) -> None:
     """Put the state written by a run into ``run``."""
     state = states.load(path)
+    if missing := {"model", "optimizers", "average", "generator", *COUNTERS} - state.keys():
+        raise EnhanceError(
+            f"{path}: written by another version (no {', '.join(sorted(missing))})",
+            "start again from the checkpoint beside it, with --set init=…",
+        )
     try:
         run.model.load_state_dict(state["model"])
     except RuntimeError:
@@ -116,7 +122,7 @@ def restore(run: Run, path: Path) -> None:
         optimizer.load_state_dict(saved)
     run.average.weights = state["average"]
     torch.set_rng_state(state["generator"])
-    for name in ("step", "seconds", "skipped", "best", "history"):
+    for name in COUNTERS:
         setattr(run, name, state[name])
 
 
@@ -267,7 +273,7 @@ class _Session:
             "average": run.average.weights,
             "generator": torch.get_rng_state(),
         }
-        counters = {name: getattr(run, name) for name in ("step", "seconds", "skipped", "best", "history")}
+        counters = {name: getattr(run, name) for name in COUNTERS}
         states.save(self.folder / STATE, state | counters)
 
     def _write(self, name: str, weights: dict[str, Tensor], record: dict[str, Any]) -> None:

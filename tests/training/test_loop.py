@@ -142,6 +142,15 @@ def test_nothing_to_resume(store, tmp_path):
         loop.train(recipe(store), tmp_path, resume=True)
 
 
+def test_a_state_of_another_version_is_not_resumed(store, tmp_path):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    state = states.load(tmp_path / loop.STATE)
+    state["optimizer"] = state.pop("optimizers")
+    states.save(tmp_path / loop.STATE, state)
+    with pytest.raises(EnhanceError, match=r"another version \(no optimizers\)"):
+        loop.train(recipe(store), tmp_path, resume=True)
+
+
 def test_starts_from_a_checkpoint(store, tmp_path):
     loop.train(recipe(store), tmp_path / "first", resume=False)
     model, _ = setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST))
