@@ -3,7 +3,8 @@
 usage: compare.py DATA [--peers DIR] [--jobs N] [--work DIR]
 
 DATA holds ``noisy/`` and ``clean/`` (Voice Bank+DEMAND p232 for the README). DIR is what ``benchmarks/peers/run.py``
-wrote: ``noisy/<peer>/`` and ``clean/<peer>/``. Writes into ``results/`` the JSON of ``enhance bench``, as ``<name of
+wrote: ``noisy/<peer>/`` and ``clean/<peer>/``; their scores go to ``benchmarks/peers/scores/<name of DATA>/``, where
+they are taken from unless DIR is given. Writes into ``results/`` the JSON of ``enhance bench``, as ``<name of
 DATA>.json`` and ``<name of DATA>_clean.json``, that of its own clips, and plots; ``report.py`` makes the README of
 them. Scores are kept in the work folder, so that a run that was broken off goes on.
 """
@@ -16,13 +17,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from enhance.bench.plots import save_all
-from enhance.bench.records import load
+from enhance.bench.records import by_system, dump, load
 from enhance.models.checkpoint import shipped
 
 RESULTS = Path(__file__).parent / "results"
+SCORES = Path(__file__).parent / "peers" / "scores"
+DIGITS = 6  # of a score that is kept
 
 
 def clean_manifest(data: Path, path: Path) -> None:
@@ -45,6 +49,25 @@ def bench(work: Path, arguments: list[str], target: Path) -> None:
     print(f"wrote {target}")
 
 
+def keep(records: Path, peers: Path, target: Path) -> None:
+    """The scores of each peer in a folder that ``enhance bench --estimates`` takes in place of its sounds."""
+    with records.open(encoding="utf-8") as file:
+        header = {**json.loads(next(file))["bench"], "systems": {}}
+    found = by_system(load(records)[1])
+    for peer in sorted(peers.iterdir()):
+        about = (peer / "system.json").read_text(encoding="utf-8")
+        folder = target / peer.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "system.json").write_text(about, encoding="utf-8")
+        rows = [
+            replace(record, scores={name: round(value, DIGITS) for name, value in record.scores.items()})
+            for record in found[json.loads(about)["name"]]
+        ]
+        lines = [json.dumps({"bench": header}), *map(dump, rows)]
+        (folder / "scores.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {target}")
+
+
 def draw(records: Path, summary: Path) -> None:
     """The plots of ``enhance bench --plot``, beside the results."""
     found = json.loads(summary.read_bytes())
@@ -64,10 +87,10 @@ def main() -> None:
     data = arguments.data.resolve()
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    for link, target in {data.name: data, "peers": arguments.peers and arguments.peers.resolve()}.items():
+    scores = SCORES / data.name
+    for link, target in {data.name: data, "peers": (arguments.peers or scores).resolve()}.items():
         (work / link).unlink(missing_ok=True)
-        if target:
-            (work / link).symlink_to(target)
+        (work / link).symlink_to(target)
     clean_manifest(work / data.name, work / f"{data.name}_clean.csv")
     for kind, given in (("noisy", data.name), ("clean", f"{data.name}_clean.csv")):
         folders = [path.parent for path in sorted((work / "peers" / kind).glob("*/system.json"))]
@@ -75,6 +98,8 @@ def main() -> None:
         options = [given, "--models", ",".join(shipped()), "--jobs", str(arguments.jobs)]
         options += [part for folder in folders for part in ("--estimates", f"peers/{kind}/{folder.name}")]
         bench(work, [*options, "--records", f"{name}.jsonl", "--resume"], RESULTS / f"{name}.json")
+        if arguments.peers:
+            keep(work / f"{name}.jsonl", work / "peers" / kind, scores / kind)
     bench(work, [], RESULTS / "shipped_clips.json")
     draw(work / f"{data.name}.jsonl", RESULTS / f"{data.name}.json")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from enhance.bench.pairs import find_clips, fingerprint, pick
 from enhance.bench.records import Clip, Record
 from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
 from enhance.bench.summary import check_tag, versions
-from enhance.bench.systems import System, check_sources, find_systems, identity
+from enhance.bench.systems import SCORES, System, check_sources, find_systems, identity
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
 
+SCORERS = ("pesq", "pystoi", "museval", "speechmos")  # packages whose version must be the same to compare scores
 SHIPPED = Path(__file__).parent / "clips" / "clips.csv"
 
 
@@ -73,6 +74,10 @@ def prepare(request: Request) -> Bench:
         "versions": versions(),
     }
     earlier = _earlier(request, header)
+    scored = {record.system for record in earlier}
+    for system in systems:
+        if system.kind == "estimates" and system.name not in scored:
+            earlier += _recorded(system, header)
     where = "in the package" if request.data == SHIPPED else str(request.data)
     about = {"name": _name(request.data), "path": where, "fingerprint": header["data"]}
     return Bench(request, clips, systems, Job(metrics, device, request.align), about, header, warnings, earlier)
@@ -118,6 +123,20 @@ def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
         for record in records
         if not record.error and before.get(record.system, "") == header["systems"].get(record.system)
     ]
+
+
+def _recorded(system: System, header: dict[str, Any]) -> list[Record]:
+    """The scores that stand in a folder in place of its estimates; EnhanceError if they are not comparable."""
+    path = Path(system.where) / SCORES
+    if not path.is_file():
+        return []
+    found, records = store.load(path)
+    differ = [key for key in ("data", "metrics", "align") if found.get(key) != header[key]]
+    differ += [name for name in SCORERS if found.get("versions", {}).get(name) != header["versions"].get(name)]
+    if differ:
+        what = f"{path}: scores of another benchmark: its {', '.join(differ)} differ"
+        raise EnhanceError(what, "give the same data and --metrics, or a folder with the estimates themselves")
+    return [replace(record, system=system.name) for record in records]
 
 
 def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> list[Record]:

@@ -22,6 +22,7 @@ from enhance.errors import EnhanceError
 
 MOST_DELAY = 0.1  # s, that --align looks for
 ABOUT = "system.json"  # beside the estimates of another tool: what it is and what it costs
+SCORES = "scores.jsonl"  # in place of its estimates: the records of an earlier run
 FACTS: dict[str, Callable[[Any], Any]] = {  # of a system, and what they are
     "rtf": float, "parameters": int, "macs_per_second": float, "latency_ms": float,
     "version": str, "licence": str, "note": str,
@@ -30,7 +31,7 @@ FACTS: dict[str, Callable[[Any], Any]] = {  # of a system, and what they are
 
 @dataclass(frozen=True)
 class System:
-    """Something that makes estimates. ``where`` is a model's name or file, or the folder of estimates."""
+    """Something that makes estimates. ``where`` is a model's name or file, or the folder of estimates or scores."""
 
     name: str
     kind: Literal["mixture", "model", "estimates"]
@@ -96,6 +97,8 @@ def identity(system: System) -> str:
         digest.update(find(system.where).read_bytes())
     else:
         folder = Path(system.where)
+        if (folder / SCORES).is_file():
+            digest.update((folder / SCORES).read_bytes())
         for path in sorted(folder.rglob("*")):
             if is_sound(path):
                 about = path.stat()

@@ -27,7 +27,11 @@ def bench(
     ),
     models: str = typer.Option("", "--models", "-m", help="Names or checkpoints, with commas. Default: all shipped."),
     estimates: list[str] = typer.Option(
-        [], "--estimates", "-e", metavar="[NAME=]DIR", help="Files that another tool made of the mixtures. Repeatable."
+        [],
+        "--estimates",
+        "-e",
+        metavar="[NAME=]DIR",
+        help="Files that another tool made, or their scores. Repeatable.",
     ),
     metrics: str = typer.Option("", "--metrics", help="With commas, or all. Default: PESQ-WB, STOI and SI-SDR."),
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Processes. Default: one for each core."),

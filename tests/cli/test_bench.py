@@ -184,6 +184,30 @@ def test_only_what_is_new_or_has_changed_is_scored_again(cli: Cli, pairs: Path, 
     assert rows["oracle"]["scored"] == 6
 
 
+def test_scores_in_place_of_estimates(cli: Cli, pairs: Path, tmp_path: Path):
+    """The table and its paired differences are those of the sounds; scores of something else are refused."""
+    options = ("bench", pairs, "-j", "1", "--metrics", "estoi,snr", "--json")
+    records, kept = tmp_path / "records.jsonl", tmp_path / "kept"
+    code, sounds, _ = cli(*options, "-e", pairs / "theirs", "--records", records)
+    assert code == 0
+    header, *lines = records.read_text(encoding="utf-8").splitlines()
+    kept.mkdir()
+    (kept / "system.json").write_bytes((pairs / "theirs" / "system.json").read_bytes())
+    theirs = [line for line in lines if json.loads(line)["system"] == "oracle"]
+    (kept / "scores.jsonl").write_text("\n".join((header, *theirs)) + "\n", encoding="utf-8")
+    again = tmp_path / "again.jsonl"
+    code, scores, _ = cli(*options, "-e", kept, "--records", again)
+    assert code == 0
+    assert sorted(again.read_text(encoding="utf-8").splitlines()[1:]) == sorted(lines)
+    assert cli(*options, "-e", kept, "--records", again, "--resume")[1] == scores
+    for part in ("systems", "comparisons"):
+        assert json.loads(scores)[part] == json.loads(sounds)[part]
+    assert rows_of(scores)["oracle"]["scores"]["estoi"]["n"] == 6
+    for changes, what in ((("--limit", "3"), "its data differ"), (("--metrics", "estoi"), "its metrics differ")):
+        code, _, error = cli(*options, "-e", kept, *changes)
+        assert (code, f"scores of another benchmark: {what}" in error) == (2, True)
+
+
 def test_without_references_only_what_needs_none(cli: Cli, pairs: Path, tmp_path: Path):
     write(tmp_path / "noisy" / "a.wav", soundfile.read(pairs / "noisy" / "c1.wav")[0])
     code, out, _ = cli("bench", tmp_path, "-e", pairs / "theirs", "--json", "-j", "1", "--metrics", "dnsmos_ovrl")
