@@ -148,8 +148,9 @@ class _Session:
     def go(self) -> None:
         recipe, run = self.recipe, self.run
         columns = ("{task.completed}/{task.total}", "{task.fields[report]}")
+        reached = {"train": run.step, "valid": run.history[-1]["step"] if run.history else -1}
         with (
-            Log(self.folder, LOG, self.chief) as self.log,
+            Log(self.folder, LOG, self.chief, reached) as self.log,
             progress(*columns, quiet=not self.chief) as self.bar,
             Interruption(self.chief) as self.interruption,
         ):
