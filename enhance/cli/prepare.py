@@ -93,9 +93,6 @@ def _prepare_folders(
         responses = ((f"room-{seed:04d}", simulated.simulate(seed, sample_rate)) for seed in range(rooms))
         built = store.build(output, clips, responses, sample_rate, jobs, lambda: bar.advance(task))
     for kind in folders:
-        hours = {
-            split: sum(entry.frames for entry in built.select(kind, split)) / sample_rate / 3600
-            for split in ("train", "valid", "test")
-        }
+        hours = {split: built.seconds(kind, split) / 3600 for split in ("train", "valid", "test")}
         note(f"{kind:7}" + "".join(f"  {split} {value:6.2f} h" for split, value in hours.items()))
     note(f"{output}: fingerprint {built.fingerprint}")

@@ -66,6 +66,7 @@ def loader(dataset: Dataset[Example], batch: int, workers: int, start: int, stri
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin,
+        generator=torch.Generator(),  # else its start would draw from the one that the model draws from
     )
 
 

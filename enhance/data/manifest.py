@@ -27,6 +27,11 @@ class Clip:
     licence: str
     split: str
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What is kept of it beside its samples."""
+        return {name: value for name, value in vars(self).items() if name != "path"}
+
 
 def read_manifest(folder: Path) -> list[Clip]:
     """The clips of ``folder/manifest.csv``: columns path, kind, source, speaker, language, licence, split."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from enhance.console import note, progress, warn
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
+from enhance.files import remove_stale
 from enhance.models.checkpoint import read_header
 from enhance.models.checkpoint import save as save_checkpoint
 from enhance.training import recipe as recipes
@@ -72,6 +73,7 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
         _compare(recipe, store.fingerprint, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(folder / name for name in (BEST, LAST, STATE, LOG))
         (folder / RESOLVED).write_text(recipes.dump(recipe), encoding="utf-8")
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
