@@ -29,6 +29,9 @@ def prepare(
     mirror: str | None = typer.Option(
         None, "--mirror", help="With a recipe: address of a folder with its archives; or set ENHANCE_MIRROR."
     ),
+    shards: bool = typer.Option(
+        False, "--shards", help="Into tar files (WebDataset), for data.kind=shards: to be read from far away too."
+    ),
     jobs: int = typer.Option(2, "--jobs", "-j", min=1, help="Processes."),
     force: bool = typer.Option(False, "--force", "-f", help="Replace a data set that is there already."),
 ) -> None:
@@ -51,7 +54,8 @@ def prepare(
     for option, value in (("--from", source), ("--mirror", mirror)):
         if value is not None:
             raise EnhanceError(f"{option} {value}: {output} has no data.toml", "it is for recipes such as voicebank")
-    _prepare_folders(output, data, folders, 300 if rooms is None else rooms, sample_rate or 16000, jobs, force)
+    rooms = 300 if rooms is None else rooms
+    _prepare_folders(output, data, folders, rooms, sample_rate or 16000, shards, jobs, force)
 
 
 def _prepare_recipe(recipe: Path, data: Path, source: Path | None, mirror: str | None, jobs: int, force: bool) -> None:
@@ -70,11 +74,13 @@ def _prepare_folders(
     folders: dict[str, list[Path]],
     rooms: int,
     sample_rate: int,
+    shards: bool,
     jobs: int,
     force: bool,
 ) -> None:
     from enhance.console import note, progress, warn
     from enhance.data import rooms as simulated
+    from enhance.data import shards as sharded
     from enhance.data import store
     from enhance.data.manifest import read_manifest, scan_folder, settle_splits, without_repeats
     from enhance.errors import EnhanceError
@@ -91,7 +97,8 @@ def _prepare_folders(
     with progress("{task.completed}/{task.total} clips") as bar:
         task = bar.add_task("prepare", total=len(clips) + rooms)
         responses = ((f"room-{seed:04d}", simulated.simulate(seed, sample_rate)) for seed in range(rooms))
-        built = store.build(output, clips, responses, sample_rate, jobs, lambda: bar.advance(task))
+        build = sharded.build if shards else store.build
+        built = build(output, clips, responses, sample_rate, jobs, lambda: bar.advance(task))
     for kind in folders:
         hours = {split: built.seconds(kind, split) / 3600 for split in ("train", "valid", "test")}
         note(f"{kind:7}" + "".join(f"  {split} {value:6.2f} h" for split, value in hours.items()))

@@ -12,6 +12,8 @@ import time
 import pytest
 import torch
 
+from enhance.data import shards
+from enhance.data.manifest import scan_folder
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
 from enhance.training import loop, setup
@@ -81,6 +83,30 @@ def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch, optimize
         for name, tensor in whole[kind].items():
             assert torch.equal(tensor, parts[kind][name]), name
     assert whole["history"][-1]["scores"] == parts["history"][-1]["scores"]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
+def test_a_run_on_shards_is_resumed_bit_for_bit(store, audio_folders, tmp_path, monkeypatch):
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    shards.build(tmp_path / "shards", clips, [], 16000, jobs=1, shard_seconds=7.0)
+    plan = recipe(store, data__path=tmp_path / "shards", data__kind="shards", data__workers=2, optim__accumulate=3)
+    loop.train(plan, tmp_path / "whole", resume=False)
+    step = loop.Step.__call__
+
+    def interrupted(self, batches):
+        if self.run.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Step, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(plan, tmp_path / "parts", resume=False)
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    loop.train(plan, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert [name for name, tensor in whole.items() if not torch.equal(tensor, parts[name])] == []
+    assert {row["kind"] for row in log(tmp_path / "parts")} == {"valid"}
+    assert set(log(tmp_path / "parts")[-1]["scores"]) >= {"noise", "music", "babble", "clean"}
 
 
 def test_a_resumed_log_has_every_step_once(store, tmp_path, monkeypatch):
