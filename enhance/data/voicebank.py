@@ -23,14 +23,14 @@ import numpy as np
 from enhance import audio
 from enhance.audio import SOUNDS
 from enhance.console import note, progress, warn
-from enhance.data import download, pair_store
-from enhance.data.data_recipe import Archive, DataRecipe, Half
+from enhance.data import archives, pair_store
+from enhance.data.archives import UNPACKED
+from enhance.data.data_recipe import DataRecipe, Half
 from enhance.data.pool import in_order
-from enhance.data.unpack import unpack
 from enhance.errors import EnhanceError
 from enhance.files import appearing, replacing
 
-ARCHIVES, UNPACKED, PAIRS, TEST = "archives", ".unpacked", "pairs", "test"
+PAIRS, TEST = "pairs", "test"
 ABOUT, TAGS = "about.json", "tags.csv"
 MARKS = {PAIRS: pair_store.INDEX, TEST: ABOUT}  # the file that tells that a folder is ours
 
@@ -114,36 +114,15 @@ def _provide(job: Job, half: Half) -> Path:
     if job.source is not None:
         return job.source
     for archive in job.recipe.archives:
-        wanted = archive.optional or Path(archive.name).stem in (half.noisy, half.clean)
-        unpacked = job.data / UNPACKED / Path(archive.name).stem
-        if wanted and not unpacked.is_dir():
-            try:
-                _get(job, archive, unpacked)
-            except EnhanceError as error:
-                if not archive.optional:
-                    raise
-                warn(f"{error}. Going on without it")
+        if not archive.optional and archive.stem not in (half.noisy, half.clean):
+            continue
+        try:
+            archives.provide(archive, job.data, job.mirror)
+        except EnhanceError as error:
+            if not archive.optional:
+                raise
+            warn(f"{error}. Going on without it")
     return job.data / UNPACKED
-
-
-def _get(job: Job, archive: Archive, unpacked: Path) -> None:
-    from rich.progress import DownloadColumn
-
-    target = job.data / ARCHIVES / archive.name
-    urls = [f"{job.mirror.rstrip('/')}/{archive.name}"] if job.mirror else archive.urls
-    note(f"{archive.name}: from {urls[0]}" if not target.exists() else f"{archive.name}: is there already")
-    with progress(DownloadColumn(binary_units=False)) as bar:
-        task = bar.add_task("download", total=archive.size)
-
-        def show(there: int, total: int | None) -> None:
-            bar.update(task, completed=there, total=total)
-
-        download.fetch(urls, target, archive.md5, show, archive.size)
-        bar.reset(task, description="unpack")
-        unpacked.parent.mkdir(exist_ok=True)
-        unpack(target, unpacked, show)
-    checked = "MD5 as published" if archive.md5 else "unpacked, no MD5 is published"
-    note(f"{archive.name}: {target.stat().st_size:,} bytes, {checked}")
 
 
 def find_pairs(half: Half, root: Path) -> list[Found]:
