@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation import tables
+from training import speed_table
 
 from enhance.bench import table
 from enhance.bench.records import UNTOUCHED
@@ -152,6 +153,7 @@ def main() -> None:
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         PRETRAINED / f"{DEFAULT}.md": model_card(header),
         tables.HERE / "README.md": tables.readme(),
+        speed_table.HERE / "README.md": speed_table.readme(),
         voicebank: replaced(
             voicebank.read_text(encoding="utf-8"), tables.BEGIN, tables.END, tables.voicebank_section()
         ),
