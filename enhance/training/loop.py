@@ -189,7 +189,7 @@ class _Session:
         task = self.bar.add_task(recipe.name, total=recipe.optim.steps, completed=run.step, report="")
         if run.step >= recipe.optim.steps:
             return
-        batches = iter(sources.batches(recipe, run.step, fabric.global_rank, fabric.world_size))
+        batches = sources.drawn(sources.batches(recipe, run.step, fabric.global_rank, fabric.world_size))
         while run.step < recipe.optim.steps:
             values = self.step([Example(*next(batches)) for _ in range(recipe.optim.accumulate)])
             finite = math.isfinite(values["loss"]) and math.isfinite(values["norm"])

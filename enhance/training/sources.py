@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -13,6 +14,7 @@ from enhance.data.pairs import PairDataset, PairStore, valid_examples
 from enhance.data.shards import ShardSet
 from enhance.data.store import Store
 from enhance.data.stream import ShardDataset
+from enhance.errors import EnhanceError
 from enhance.training.recipe import Recipe
 from enhance.training.validate import KINDS, examples
 
@@ -49,6 +51,14 @@ def batches(recipe: Recipe, step: int, process: int = 0, processes: int = 1) -> 
         dataset = MixtureDataset(Path(data.path), data.mixing, data.seconds, recipe.seed, per_epoch)
     start = step * examples_per_step(recipe, processes) + process * batch
     return loader(dataset, batch, data.workers, start, stride=batch * processes)
+
+
+def drawn(batches: DataLoader) -> Iterator[Any]:
+    """The batches; where a worker raises EnhanceError, it is raised here as it was, without the worker's traceback."""
+    try:
+        yield from batches
+    except EnhanceError as error:
+        raise EnhanceError(str(error).rpartition(f"{EnhanceError.__name__}: ")[2].strip()) from None
 
 
 def validation_clips(recipe: Recipe) -> int:

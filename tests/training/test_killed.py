@@ -73,8 +73,9 @@ def result(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]],
     """All tensors of the state, the scores, and the log, without times."""
     state = states.load(folder / loop.STATE)
     tensors = {f"{kind} {name}": tensor for kind in ("model", "average") for name, tensor in state[kind].items()}
-    for number, moments in state["optimizer"]["state"].items():
-        tensors |= {f"optimizer {number} {name}": value for name, value in moments.items()}
+    for optimizer, found in enumerate(state["optimizers"]):
+        for number, moments in found["state"].items():
+            tensors |= {f"optimizer {optimizer} {number} {name}": value for name, value in moments.items()}
     tensors["generator"] = state["generator"]
     rows = [json.loads(line) for line in (folder / loop.LOG).read_text(encoding="utf-8").splitlines()]
     for row in rows + state["history"]:

@@ -109,6 +109,20 @@ def test_a_run_on_shards_is_resumed_bit_for_bit(store, audio_folders, tmp_path, 
     assert set(log(tmp_path / "parts")[-1]["scores"]) >= {"noise", "music", "babble", "clean"}
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_that_is_lost_is_one_line(store, audio_folders, tmp_path, workers):
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    shards.build(tmp_path / "shards", clips, [], 16000, jobs=1)
+    (tmp_path / "shards" / "noise-train-000000.tar").unlink()
+    plan = recipe(store, data__path=tmp_path / "shards", data__kind="shards", data__workers=workers)
+    with pytest.raises(EnhanceError) as caught:
+        loop.train(plan, tmp_path / "run", resume=False)
+    assert str(caught.value) == (
+        f"{tmp_path}/shards/noise-train-000000.tar: cannot be read (no such file): "
+        "copy the shards again, or prepare them again"
+    )
+
+
 def test_a_resumed_log_has_every_step_once(store, tmp_path, monkeypatch):
     """The state is that of step 4, the log was at step 5, and its last line had not been written to its end."""
     plan = recipe(store, run__log_every=1, run__save_every=2, valid__every=3)
