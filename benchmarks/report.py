@@ -1,4 +1,4 @@
-"""Writes what is generated: the README's results and the model card, from results/*.json and the checkpoint.
+"""Writes what is generated: READMEs' results and the model card, from committed JSON and the checkpoint.
 
 usage: report.py [--check]    with --check nothing is written, and the exit code is 1 where a file is out of date
 """
@@ -9,6 +9,9 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from ablation import tables
+from training import speed_table
 
 from enhance.bench import table
 from enhance.bench.records import UNTOUCHED
@@ -143,12 +146,17 @@ def replaced(text: str, begin: str, end: str, section: str) -> str:
 
 def main() -> None:
     header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
-    readme = ROOT / "README.md"
+    readme, voicebank = ROOT / "README.md", ROOT / "recipes" / "voicebank" / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         PRETRAINED / f"{DEFAULT}.md": model_card(header),
+        tables.HERE / "README.md": tables.readme(),
+        speed_table.HERE / "README.md": speed_table.readme(),
+        voicebank: replaced(
+            voicebank.read_text(encoding="utf-8"), tables.BEGIN, tables.END, tables.voicebank_section()
+        ),
     }
     stale = [
         path for path, content in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != content

@@ -23,11 +23,14 @@ def prepare(
     rir: list[Path] = typer.Option([], "--rir", help="Folder of room impulse responses."),
     rooms: int | None = typer.Option(None, min=0, help="Simulated rooms to add; 300 unless given."),
     sample_rate: int | None = typer.Option(None, help="In Hz; 16000 unless given."),
-    source: Path | None = typer.Option(
-        None, "--from", help="With a recipe: folder of its unpacked archives, instead of downloading."
+    sources: list[Path] = typer.Option(
+        [], "--from", help="With a recipe: folder of its unpacked archives, instead of downloading."
     ),
     mirror: str | None = typer.Option(
         None, "--mirror", help="With a recipe: address of a folder with its archives; or set ENHANCE_MIRROR."
+    ),
+    shards: bool = typer.Option(
+        False, "--shards", help="Into tar files (WebDataset), for data.kind=shards: to be read from far away too."
     ),
     jobs: int = typer.Option(2, "--jobs", "-j", min=1, help="Processes."),
     force: bool = typer.Option(False, "--force", "-f", help="Replace a data set that is there already."),
@@ -46,56 +49,39 @@ def prepare(
             raise EnhanceError(f"{output}: a recipe says itself what its data are", "give --data DIR and --from only")
         if len(data) != 1:
             raise EnhanceError(f"{output}: prepared into which folder?", "give one --data DIR")
-        _prepare_recipe(output, data[0], source, mirror, jobs, force)
+        _prepare_recipe(output, data[0], sources, mirror, shards, jobs, force)
         return
-    for option, value in (("--from", source), ("--mirror", mirror)):
+    for option, value in (("--from", sources[0] if sources else None), ("--mirror", mirror)):
         if value is not None:
             raise EnhanceError(f"{option} {value}: {output} has no data.toml", "it is for recipes such as voicebank")
-    _prepare_folders(output, data, folders, 300 if rooms is None else rooms, sample_rate or 16000, jobs, force)
+    from enhance.data.manifest import read_manifest, scan_folder
+    from enhance.data.prepare import Form
+    from enhance.data.prepare import prepare as prepare_clips
 
-
-def _prepare_recipe(recipe: Path, data: Path, source: Path | None, mirror: str | None, jobs: int, force: bool) -> None:
-    from enhance.data.data_recipe import read
-    from enhance.data.voicebank import Job, prepare
-    from enhance.errors import EnhanceError
-
-    if source is not None and not source.is_dir():
-        raise EnhanceError(f"--from {source}: no such folder", "give the folder with the unpacked archives")
-    prepare(Job(read(recipe), data, source, mirror or os.environ.get("ENHANCE_MIRROR"), jobs), force)
-
-
-def _prepare_folders(
-    output: Path,
-    data: list[Path],
-    folders: dict[str, list[Path]],
-    rooms: int,
-    sample_rate: int,
-    jobs: int,
-    force: bool,
-) -> None:
-    from enhance.console import note, progress, warn
-    from enhance.data import rooms as simulated
-    from enhance.data import store
-    from enhance.data.manifest import read_manifest, scan_folder, settle_splits, without_repeats
-    from enhance.errors import EnhanceError
-
-    if (output / store.INDEX).exists() and not force:
-        raise EnhanceError(f"{output}: is there already", "give --force to make it again")
     lists = [read_manifest(folder) for folder in data]
     lists += [scan_folder(folder, kind) for kind, found in folders.items() for folder in found]
-    clips, moved = settle_splits(list(without_repeats(lists)))
-    for name in moved:
-        warn(f"{name} was in several splits: all of it is now in the one that is held back most")
-    if not any(clip.kind == "speech" for clip in clips):
-        raise EnhanceError("no speech given", "name folders with --data or --speech")
-    with progress("{task.completed}/{task.total} clips") as bar:
-        task = bar.add_task("prepare", total=len(clips) + rooms)
-        responses = ((f"room-{seed:04d}", simulated.simulate(seed, sample_rate)) for seed in range(rooms))
-        built = store.build(output, clips, responses, sample_rate, jobs, lambda: bar.advance(task))
-    for kind in folders:
-        hours = {
-            split: sum(entry.frames for entry in built.select(kind, split)) / sample_rate / 3600
-            for split in ("train", "valid", "test")
-        }
-        note(f"{kind:7}" + "".join(f"  {split} {value:6.2f} h" for split, value in hours.items()))
-    note(f"{output}: fingerprint {built.fingerprint}")
+    prepare_clips(output, lists, Form(sample_rate or 16000, 300 if rooms is None else rooms, shards, jobs), force)
+
+
+def _prepare_recipe(
+    folder: Path, data: Path, sources: list[Path], mirror: str | None, shards: bool, jobs: int, force: bool
+) -> None:
+    from enhance.data.data_recipe import MixRecipe, read
+    from enhance.data.prepare import Form, prepare_recipe
+    from enhance.data.voicebank import Job
+    from enhance.data.voicebank import prepare as prepare_pairs
+    from enhance.errors import EnhanceError
+
+    for source in sources:
+        if not source.is_dir():
+            raise EnhanceError(f"--from {source}: no such folder", "give the folder with the unpacked archives")
+    recipe = read(folder)
+    mirror = mirror or os.environ.get("ENHANCE_MIRROR")
+    if isinstance(recipe, MixRecipe):
+        prepare_recipe(recipe, data, sources, mirror, Form(recipe.sample_rate, recipe.rooms, shards, jobs), force)
+        return
+    if shards:
+        raise EnhanceError(f"--shards: {folder} is of pairs", "shards are for recordings that training mixes")
+    if len(sources) > 1:
+        raise EnhanceError(f"--from {sources[1]}: a second one", "give one folder with all unpacked archives in it")
+    prepare_pairs(Job(recipe, data, sources[0] if sources else None, mirror, jobs), force)

@@ -1,1 +1,1 @@
-"""Manifests, memory-mapped audio, mixing."""
+"""Downloads, manifests, memory-mapped audio, shards, mixing."""

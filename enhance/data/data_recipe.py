@@ -1,15 +1,18 @@
-"""``data.toml`` of a recipe: which archives hold a data set of pairs, and what is in them."""
+"""``data.toml`` of a recipe: which archives hold a data set, of pairs or of recordings to mix, and what is in them."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path, PurePath
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from enhance.errors import EnhanceError
 
 NAME = "data.toml"
+ENDINGS = (".zip", ".tar.gz")
 
 
 class _Table(BaseModel):
@@ -17,7 +20,7 @@ class _Table(BaseModel):
 
 
 class Archive(_Table):
-    """A zip file to download; without an ``optional`` one the data set can be prepared too."""
+    """An archive to download; without an ``optional`` one the data set can be prepared too."""
 
     name: str
     urls: list[str] = Field(min_length=1, description="in order of preference")
@@ -28,9 +31,14 @@ class Archive(_Table):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if PurePath(name).name != name or not name.endswith(".zip"):
-            raise ValueError("give the name of a .zip file, without folders")
+        if PurePath(name).name != name or not name.endswith(ENDINGS):
+            raise ValueError(f"give the name of a {' or '.join(ENDINGS)} file, without folders")
         return name
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return next(self.name.removesuffix(ending) for ending in ENDINGS if self.name.endswith(ending))
 
 
 class Half(_Table):
@@ -53,11 +61,43 @@ class DataRecipe(_Table):
     archives: list[Archive]
 
 
-def read(folder: Path) -> DataRecipe:
-    """The ``data.toml`` of a folder; EnhanceError with all mistakes in it."""
+class Tree(_Table):
+    """A folder of recordings of one kind. The unit of splits is what ``item`` finds, else the folder of a file."""
+
+    source: str = Field(description="name of the collection")
+    kind: Literal["speech", "noise", "music", "rir"]
+    folders: list[str] = Field(min_length=1, description="what its path ends in, at any depth; one of these")
+    item: str | None = Field(None, description="expression that finds the speaker or recording in a file's path")
+    without: str | None = Field(None, description="expression for paths of files that are no recordings of that kind")
+    licence: str = ""
+
+    @field_validator("item", "without")
+    @classmethod
+    def _is_an_expression(cls, text: str | None) -> str | None:
+        try:
+            re.compile(text or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        return text
+
+
+class MixRecipe(_Table):
+    """Recordings to be mixed: trees of folders, of which those that are there are taken, the first that matches."""
+
+    name: str
+    sample_rate: int = Field(gt=0, description="of what is prepared, Hz")
+    rooms: int = Field(0, ge=0, description="simulated rooms to add")
+    skip: list[str] = Field([], description="names of folders that are never looked into, such as test sets")
+    trees: list[Tree] = Field(min_length=1)
+    archives: list[Archive] = []
+
+
+def read(folder: Path) -> DataRecipe | MixRecipe:
+    """The ``data.toml`` of a folder, of recordings if it has ``trees``; EnhanceError with all mistakes in it."""
     path = folder / NAME
     try:
-        return DataRecipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        return (MixRecipe if "trees" in settings else DataRecipe).model_validate(settings)
     except OSError as error:
         raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
     except ValidationError as error:

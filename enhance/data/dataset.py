@@ -59,13 +59,19 @@ def loader(dataset: Dataset[Example], batch: int, workers: int, start: int, stri
     Raises EnhanceError if the data set cannot give such examples.
     """
     dataset[start]  # what is wrong shows here and not in a worker process
+    return new_loader(dataset, batch, workers, _From(start, batch, stride or batch))
+
+
+def new_loader(dataset: Dataset[Example], batch: int, workers: int, sampler: Sampler[int] | None = None) -> DataLoader:
+    """Batches ``(mixture, target)`` of the examples that ``sampler`` names, or of those that the data set iterates."""
     return DataLoader(
         dataset,
         batch,
-        sampler=_From(start, batch, stride or batch),
+        sampler=sampler,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin,
+        generator=torch.Generator(),  # else its start would draw from the one that the model draws from
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,11 @@ class Clip:
     language: str
     licence: str
     split: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What is kept of it beside its samples."""
+        return {name: value for name, value in vars(self).items() if name != "path"}
 
 
 def read_manifest(folder: Path) -> list[Clip]:
@@ -57,17 +63,33 @@ def read_manifest(folder: Path) -> list[Clip]:
     return clips
 
 
-def scan_folder(folder: Path, kind: str, valid_share: float = 0.1) -> list[Clip]:
+def scan_folder(
+    folder: Path, kind: str, valid_share: float = 0.1, item: str | None = None, without: str | None = None
+) -> list[Clip]:
     """All audio below ``folder`` as clips of one kind, split by item.
 
-    The item is the folder that a file lies in; files that lie in ``folder`` itself are items of their own.
-    A hash of the item's name decides on its split, so that adding files never moves others; where that
-    leaves no item for validation, the last of several items serves.
+    The item is what the first group of the expression ``item`` that took part finds in a file's path below ``folder``;
+    else the folder that the file lies in; files that lie in ``folder`` itself are items of their own. Paths in which
+    the expression ``without`` finds something are left out. A hash of the item's name decides on its split, so that
+    adding files never moves others; where that leaves no item for validation, the last of several items serves.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SOUNDS and path.is_file() and not path.name.startswith("._")  # a Mac leaves such
+    )
+    names_of = {path: path.relative_to(folder).as_posix() for path in paths}
+    paths = [path for path in paths if without is None or not re.search(without, names_of[path])]
     if not paths:
         raise EnhanceError(f"{folder}: no audio found", f"looked for {', '.join(sorted(SOUNDS))}")
-    items = {path: str(path.relative_to(folder).parent if path.parent != folder else path.stem) for path in paths}
+
+    def item_of(path: Path) -> str:
+        found = re.search(item, names_of[path]) if item else None
+        if found and found.lastindex:
+            return found[found.lastindex]
+        return str(path.relative_to(folder).parent) if path.parent != folder else path.stem
+
+    items = {path: item_of(path) for path in paths}
     names = sorted(set(items.values()))
     valid = {name for name in names if _unit_hash(name) < valid_share} or set(names[1:][-1:])
     return [

@@ -6,6 +6,7 @@ again from these three integers.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from enhance.data import augment
 from enhance.data.augment import decibels_to_gain, rms
 from enhance.data.rooms import from_direct_sound
-from enhance.data.store import Entry, Store
+from enhance.data.store import Entry, Recordings
 from enhance.errors import EnhanceError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -51,36 +52,47 @@ class Example(NamedTuple):
     target: np.ndarray
 
 
+class Place(NamedTuple):
+    """Where in a recording something begins, in samples."""
+
+    entry: Entry
+    start: int
+
+
+def drawable(config: MixingConfig, kinds: Collection[str], split: str, folder: object) -> dict[str, float]:
+    """The interferers of a data set that has these kinds of recordings in that split, with their weights.
+
+    A kind that it lacks is not drawn. EnhanceError, naming ``folder``, if it has no speech or none is left.
+    """
+    if "speech" not in kinds:
+        raise EnhanceError(f"{folder}: no speech in split {split!r}", "prepare it with more speakers")
+    known = {
+        name: weight for name, weight in config.interferers.items() if name in ("babble", "coloured") or name in kinds
+    }
+    if not sum(known.values()):
+        names = ", ".join(config.interferers)
+        raise EnhanceError(f"{folder}: none of the interferers {names} in split {split!r}", "prepare it with some")
+    return known
+
+
 class Mixer:
     """Draws examples of ``frames`` samples from one split of a store."""
 
-    def __init__(self, store: Store, split: str, config: MixingConfig, frames: int, seed: int) -> None:
+    def __init__(self, store: Recordings, split: str, config: MixingConfig, frames: int, seed: int) -> None:
         self.store, self.config, self.frames, self.seed = store, config, frames, seed
         self.rate = store.sample_rate
         self.clips = {kind: _by_item(store.select(kind, split)) for kind in ("speech", "noise", "music", "rir")}
-        if not self.clips["speech"]:
-            raise EnhanceError(f"{store.folder}: no speech in split {split!r}", "prepare it with more speakers")
-        # A kind that the store lacks is not drawn.
-        known = {
-            name: weight
-            for name, weight in config.interferers.items()
-            if name in ("babble", "coloured") or self.clips[name]
-        }
-        if not sum(known.values()):
-            kinds = ", ".join(config.interferers)
-            raise EnhanceError(
-                f"{store.folder}: none of the interferers {kinds} in split {split!r}", "prepare it with some"
-            )
+        known = drawable(config, [kind for kind, items in self.clips.items() if items], split, store.folder)
         self.names = list(known)
         self.weights = np.array(list(known.values())) / sum(known.values())
         self.chances = {kind: _chances(items) for kind, items in self.clips.items()}
 
-    def example(self, epoch: int, index: int) -> Example:
-        """The example of that key."""
+    def example(self, epoch: int, index: int, place: Place | None = None) -> Example:
+        """The example of that key; its speech begins at ``place``, if one is given, unless there is silence."""
         config = self.config
         rng = np.random.default_rng((self.seed, epoch, index))
         content = rng.random()
-        speech = self._reverberant_speech(rng)
+        speech = self._reverberant_speech(rng, place)
         if content < config.noise_only:
             signals = np.stack((np.zeros_like(speech.target), self.interference(rng)))
         else:
@@ -89,9 +101,9 @@ class Mixer:
                 signals[1] += at_snr(speech.mixture, self.interference(rng), rng.uniform(*config.snr_db))
         return self._damage(signals, rng)
 
-    def _reverberant_speech(self, rng: np.random.Generator) -> Example:
+    def _reverberant_speech(self, rng: np.random.Generator, place: Place | None) -> Example:
         """Speech as it reaches the microphone, and the part of it that the target keeps."""
-        dry = self.speech(rng)
+        dry = self.speech(rng, place)
         if rng.random() >= self.config.reverb or not self.clips["rir"]:
             return Example(dry, dry)
         response = from_direct_sound(self.store.read(self._draw("rir", rng)))
@@ -100,10 +112,10 @@ class Mixer:
             kept = response[: int(self.config.early_ms / 1000 * self.rate)]
         return Example(augment.reverberate(dry, response), augment.reverberate(dry, kept))
 
-    def speech(self, rng: np.random.Generator) -> np.ndarray:
+    def speech(self, rng: np.random.Generator, place: Place | None = None) -> np.ndarray:
         """One speaker, ``(frames,)``: a stretch of a clip, and of further ones where it is too short."""
-        for _ in range(4):
-            wave = self._stretch("speech", rng)
+        for attempt in range(4):
+            wave = self._stretch("speech", rng, None if attempt else place)
             if rms(wave) > 10 * SILENT:
                 break
         return wave
@@ -159,11 +171,15 @@ class Mixer:
         clips = items[rng.choice(len(items), p=self.chances[kind])]
         return clips[rng.integers(len(clips))]
 
-    def _stretch(self, kind: str, rng: np.random.Generator) -> np.ndarray:
-        """``frames`` samples of one item, from a random position; short clips are joined or repeated."""
+    def _stretch(self, kind: str, rng: np.random.Generator, place: Place | None = None) -> np.ndarray:
+        """``frames`` samples of one item, from ``place`` or anywhere; short clips are joined or repeated."""
         items = self.clips[kind]
-        clips = items[rng.choice(len(items), p=self.chances[kind])]
-        pieces, missing = [], self.frames
+        if place is None:
+            clips, pieces = items[rng.choice(len(items), p=self.chances[kind])], []
+        else:
+            clips = next(clips for clips in items if _item(clips[0]) == _item(place.entry))
+            pieces = [self.store.read(place.entry, place.start, self.frames)]
+        missing = self.frames - sum(map(len, pieces))
         while missing > 0:
             clip = clips[rng.integers(len(clips))]
             start = int(rng.integers(max(1, clip.frames - missing + 1)))
@@ -181,8 +197,12 @@ def at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
 def _by_item(entries: list[Entry]) -> list[list[Entry]]:
     items: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        items.setdefault((entry.source, entry.item), []).append(entry)
+        items.setdefault(_item(entry), []).append(entry)
     return list(items.values())
+
+
+def _item(entry: Entry) -> tuple[str, str]:
+    return entry.source, entry.item
 
 
 def _chances(items: list[list[Entry]]) -> np.ndarray:

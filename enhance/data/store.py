@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +14,16 @@ import numpy as np
 
 from enhance.audio import read, resample
 from enhance.data.manifest import Clip
+from enhance.data.pool import in_order
 from enhance.errors import EnhanceError
+from enhance.files import appearing
 
 AUDIO, INDEX = "audio.i16", "index.json"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a clip lies in the store, in samples."""
+    """Where a recording lies, in samples."""
 
     kind: str
     source: str
@@ -55,21 +56,26 @@ def build(
     """Decode ``clips`` and add simulated room responses (item, float ``(time,)``), into ``folder``.
 
     Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip.
-    EnhanceError if ``folder`` is there and holds anything but a store.
+    EnhanceError if ``folder`` is there and holds anything but a prepared data set.
     """
+    check_place(folder)
+    with appearing(folder) as partial_folder:
+        _write(partial_folder, list(clips), responses, sample_rate, jobs, done)
+    return Store(folder)
+
+
+def check_place(folder: Path) -> None:
+    """EnhanceError if ``folder`` holds anything but a prepared data set, which may be replaced."""
     if folder.exists() and not (folder / INDEX).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise EnhanceError(f"{folder}: holds something other than a data set", "choose a new folder")
-    partial_folder = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-    try:
-        _write(partial_folder, list(clips), responses, sample_rate, jobs, done)
-    except BaseException:
-        shutil.rmtree(partial_folder)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial_folder.replace(folder)
-    return Store(folder)
+
+
+def simulated(responses: Iterable[tuple[str, np.ndarray]]) -> Iterable[tuple[Clip, np.ndarray]]:
+    """Simulated room responses as int16 ``(time,)``, with labels; every tenth is for validation."""
+    for number, (item, response) in enumerate(responses):
+        samples = np.rint(response / np.abs(response).max() * 32767).astype(np.int16)
+        split = "valid" if number % 10 == 9 else "train"
+        yield Clip(Path(item), "rir", "simulated", item, "", "own work", split), samples
 
 
 def _write(
@@ -84,24 +90,22 @@ def _write(
     entries: list[Entry] = []
     start = 0
     digest = hashlib.sha256()
-    with (folder / AUDIO).open("wb") as file, ProcessPoolExecutor(jobs) as pool:
+    decoded = in_order(partial(decode, sample_rate=sample_rate), [clip.path for clip in clips], jobs)
+    with (folder / AUDIO).open("wb") as file, contextlib.closing(decoded):
 
-        def append(samples: np.ndarray, *labels: str) -> None:
+        def append(clip: Clip, samples: np.ndarray) -> None:
             nonlocal start
-            entries.append(Entry(*labels, start=start, frames=len(samples)))
+            entries.append(Entry(**clip.labels, start=start, frames=len(samples)))
             data = samples.astype("<i2").tobytes()
             digest.update(data)
             file.write(data)
             start += len(samples)
+            done()
 
-        decoded = pool.map(partial(decode, sample_rate=sample_rate), [clip.path for clip in clips], chunksize=8)
         for clip, samples in zip(clips, decoded, strict=True):
-            append(samples, clip.kind, clip.source, clip.item, clip.language, clip.licence, clip.split)
-            done()
-        for number, (item, response) in enumerate(responses):
-            samples = np.rint(response / np.abs(response).max() * 32767)
-            append(samples, "rir", "simulated", item, "", "own work", "valid" if number % 10 == 9 else "train")
-            done()
+            append(clip, samples)
+        for clip, samples in simulated(responses):
+            append(clip, samples)
     index = {
         "sample_rate": sample_rate,
         "fingerprint": digest.hexdigest()[:16],
@@ -110,26 +114,37 @@ def _write(
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-class Store:
+class Recordings:
+    """Recordings one after another in one array of int16; ``folder`` is where they come from."""
+
+    def __init__(self, folder: Path | str, sample_rate: int, entries: Sequence[Entry], audio: np.ndarray) -> None:
+        self.folder, self.sample_rate, self.entries, self.audio = folder, sample_rate, entries, audio
+
+    def select(self, kind: str, split: str) -> list[Entry]:
+        """The entries of one kind and split, in their order."""
+        return [entry for entry in self.entries if entry.kind == kind and entry.split == split]
+
+    def seconds(self, kind: str, split: str) -> float:
+        """Of audio of one kind and split."""
+        return sum(entry.frames for entry in self.select(kind, split)) / self.sample_rate
+
+    def read(self, entry: Entry, start: int = 0, frames: int | None = None) -> np.ndarray:
+        """Samples ``start`` to ``start + frames`` of a recording as float32, full scale ±1."""
+        stop = entry.frames if frames is None else min(entry.frames, start + frames)
+        samples = self.audio[entry.start + start : entry.start + stop]
+        return samples.astype(np.float32) / 32768
+
+
+class Store(Recordings):
     """A prepared data set; EnhanceError if ``folder`` is not one. Cheap to open in every worker process."""
 
     def __init__(self, folder: Path) -> None:
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            entries = [Entry(**entry) for entry in index["entries"]]
         except FileNotFoundError:
             raise EnhanceError(f"{folder}: not a prepared data set", "run `enhance prepare` first") from None
-        self.folder = folder
-        self.sample_rate: int = index["sample_rate"]
+        except KeyError:
+            raise EnhanceError(f"{folder}: prepared as something else", "set data.kind to pairs or shards") from None
         self.fingerprint: str = index["fingerprint"]
-        self.entries = [Entry(**entry) for entry in index["entries"]]
-        self.audio = np.memmap(folder / AUDIO, dtype="<i2", mode="r")
-
-    def select(self, kind: str, split: str) -> list[Entry]:
-        """The entries of one kind and split, in the order of the store."""
-        return [entry for entry in self.entries if entry.kind == kind and entry.split == split]
-
-    def read(self, entry: Entry, start: int = 0, frames: int | None = None) -> np.ndarray:
-        """Samples ``start`` to ``start + frames`` of a clip as float32, full scale ±1."""
-        stop = entry.frames if frames is None else min(entry.frames, start + frames)
-        samples = self.audio[entry.start + start : entry.start + stop]
-        return samples.astype(np.float32) / 32768
+        super().__init__(folder, index["sample_rate"], entries, np.memmap(folder / AUDIO, dtype="<i2", mode="r"))

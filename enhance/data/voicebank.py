@@ -10,17 +10,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +23,14 @@ import numpy as np
 from enhance import audio
 from enhance.audio import SOUNDS
 from enhance.console import note, progress, warn
-from enhance.data import download, pair_store
-from enhance.data.data_recipe import Archive, DataRecipe, Half
-from enhance.data.unpack import unpack
+from enhance.data import archives, pair_store
+from enhance.data.archives import UNPACKED
+from enhance.data.data_recipe import DataRecipe, Half
+from enhance.data.pool import in_order
 from enhance.errors import EnhanceError
-from enhance.files import replacing
+from enhance.files import appearing, replacing
 
-ARCHIVES, UNPACKED, PAIRS, TEST = "archives", ".unpacked", "pairs", "test"
+PAIRS, TEST = "pairs", "test"
 ABOUT, TAGS = "about.json", "tags.csv"
 MARKS = {PAIRS: pair_store.INDEX, TEST: ABOUT}  # the file that tells that a folder is ours
 
@@ -84,7 +79,7 @@ def prepare(job: Job, force: bool = False) -> None:
         folder = job.data / name
         if force or not (folder / MARKS[name]).is_file():
             pairs = find_pairs(half, _provide(job, half))
-            with _appearing(folder) as partial:
+            with appearing(folder) as partial:
                 make(job, partial, pairs)
         note(f"{folder}: {_summary(folder)}")
     shutil.rmtree(job.data / UNPACKED, ignore_errors=True)
@@ -99,20 +94,6 @@ def _check_place(job: Job, folder: Path, force: bool) -> None:
         raise EnhanceError(f"{folder}: holds something other than prepared data", "give another --data") from None
     if about != job.settings and not force:
         raise EnhanceError(f"{folder}: was prepared with other settings", "give --force to make it again")
-
-
-@contextlib.contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` that replaces it at the end."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _summary(folder: Path) -> str:
@@ -133,36 +114,15 @@ def _provide(job: Job, half: Half) -> Path:
     if job.source is not None:
         return job.source
     for archive in job.recipe.archives:
-        wanted = archive.optional or Path(archive.name).stem in (half.noisy, half.clean)
-        unpacked = job.data / UNPACKED / Path(archive.name).stem
-        if wanted and not unpacked.is_dir():
-            try:
-                _get(job, archive, unpacked)
-            except EnhanceError as error:
-                if not archive.optional:
-                    raise
-                warn(f"{error}. Going on without it")
+        if not archive.optional and archive.stem not in (half.noisy, half.clean):
+            continue
+        try:
+            archives.provide(archive, job.data, job.mirror)
+        except EnhanceError as error:
+            if not archive.optional:
+                raise
+            warn(f"{error}. Going on without it")
     return job.data / UNPACKED
-
-
-def _get(job: Job, archive: Archive, unpacked: Path) -> None:
-    from rich.progress import DownloadColumn
-
-    target = job.data / ARCHIVES / archive.name
-    urls = [f"{job.mirror.rstrip('/')}/{archive.name}"] if job.mirror else archive.urls
-    note(f"{archive.name}: from {urls[0]}" if not target.exists() else f"{archive.name}: is there already")
-    with progress(DownloadColumn(binary_units=False)) as bar:
-        task = bar.add_task("download", total=archive.size)
-
-        def show(there: int, total: int | None) -> None:
-            bar.update(task, completed=there, total=total)
-
-        download.fetch(urls, target, archive.md5, show, archive.size)
-        bar.reset(task, description="unpack")
-        unpacked.parent.mkdir(exist_ok=True)
-        unpack(target, unpacked, show)
-    checked = "MD5 as published" if archive.md5 else "unpacked, no MD5 is published"
-    note(f"{archive.name}: {target.stat().st_size:,} bytes, {checked}")
 
 
 def find_pairs(half: Half, root: Path) -> list[Found]:
@@ -244,6 +204,10 @@ def decode(noisy: Path, clean: Path, sample_rate: int) -> Decoded:
     return _samples(mixture, rate, sample_rate), _samples(target, rate, sample_rate)
 
 
+def _decode_pair(pair: Found, sample_rate: int) -> Decoded:
+    return decode(pair.noisy, pair.clean, sample_rate)
+
+
 def _samples(wave: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     mono = audio.resample(wave.mean(axis=0), rate, sample_rate)
     return np.rint(mono * 32768.0).clip(-32768, 32767).astype(np.int16)
@@ -291,39 +255,6 @@ def _decoded(job: Job, name: str, pairs: list[Found]) -> Iterator[Iterator[tuple
     with progress("{task.completed}/{task.total} pairs") as bar:
         task = bar.add_task(name, total=len(pairs))
         rate = job.recipe.sample_rate
-        waves = (decode(pair.noisy, pair.clean, rate) for pair in pairs)
-        if job.jobs > 1:
-            waves = _in_processes(pairs, rate, job.jobs)
+        waves = in_order(partial(_decode_pair, sample_rate=rate), pairs, job.jobs)
         with contextlib.closing(waves):
             yield counted(lambda: bar.advance(task))
-
-
-def _in_processes(pairs: list[Found], sample_rate: int, jobs: int) -> Generator[Decoded, None, None]:
-    """In order, at most a few pairs ahead of who takes them, so that memory stays small."""
-    context = multiprocessing.get_context("spawn")  # also where threads run already
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin) as pool:
-        waiting: deque[Future[Decoded]] = deque()
-        try:
-            for pair in pairs:
-                waiting.append(pool.submit(decode, pair.noisy, pair.clean, sample_rate))
-                if len(waiting) > 8 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise EnhanceError("a process that decodes died, perhaps for lack of memory", "try fewer --jobs") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin() -> None:
-    """Start of a worker: Ctrl-C is the parent's to handle, and a worker does not outlive a parent that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -8,8 +8,8 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
 3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
-5. A complex mask, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound): at the
-   start of training it is one everywhere, so that an untrained network leaves its input alone.
+5. A complex mask, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound) unless ``mask``
+   says otherwise: at the start of training it is one everywhere, so that an untrained network leaves its input alone.
 """
 
 from __future__ import annotations
@@ -22,11 +22,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from enhance.errors import EnhanceError
+from enhance.nn import masks
 from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock, zero_state
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dcunet-s": {"widths": [16, 32, 48], "hidden": 96, "blocks": 4},
+}
+
+# Other masks than ``polar``, to compare with it, and the O at which training begins: near a mask of one, but not so
+# near that the bounded ones, which never reach it, have no gradient left.
+MASKS = {
+    "bdt": (masks.bdt, (1.5, 0.0)),
+    "bdss": (masks.bdss, (2.0, -2.0)),
+    "ubd": (masks.ubd, (1.0, 0.0)),
+    "magnitude": (masks.magnitude, (2.0, 0.0)),
 }
 
 
@@ -42,6 +53,7 @@ class MaskNet(nn.Module):
         compression: float,
         bound: float,
         recurrence: Recurrence,
+        mask: str = "polar",
     ) -> None:
         super().__init__()
         inputs = [3, *widths[:-1]]
@@ -61,8 +73,13 @@ class MaskNet(nn.Module):
         self.head = nn.Linear(widths[0] + 3, 2)
         nn.init.normal_(self.band_embedding, std=0.02)
         nn.init.zeros_(self.head.weight)
-        with torch.no_grad():  # the mask that leaves the input alone: bound * tanh(|O|) = 1
-            self.head.bias.copy_(torch.tensor([math.atanh(1 / bound), 0.0]))
+        if mask not in ("polar", *MASKS):
+            raise EnhanceError(f"CompactUNet: mask = {mask!r}", f"choose from polar, {', '.join(MASKS)}")
+        self.mask = mask
+        # The mask that leaves the input alone: bound * tanh(|O|) = 1.
+        start = (math.atanh(1 / bound), 0.0) if mask == "polar" else MASKS[mask][1]
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor(start))
 
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
         """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones and the next LSTM states."""
@@ -92,9 +109,10 @@ class MaskNet(nn.Module):
         return torch.cat((spectra * (compressed / modulus), compressed), dim=-1)
 
     def _mask(self, output: Tensor) -> Tensor:
-        """The bounded polar mask of the network's output O, both ``(..., 2)``."""
-        modulus = (output.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-        return output * (self.bound * torch.tanh(modulus) / modulus)
+        """The mask of the network's output O, both ``(..., 2)``."""
+        re, im = output.unbind(-1)
+        parts = masks.polar(re, im, self.bound) if self.mask == "polar" else MASKS[self.mask][0](re, im)
+        return torch.stack(parts, dim=-1)
 
 
 @dataclass
@@ -125,6 +143,7 @@ class CompactUNet(nn.Module):
         compression: float = 0.3,
         bound: float = 2.0,
         recurrence: Recurrence = "lstm",
+        mask: str = "polar",
         sample_rate: int = 16000,
         sources: tuple[str, ...] = ("speech",),
     ) -> None:
@@ -134,7 +153,7 @@ class CompactUNet(nn.Module):
         self.n_fft = n_fft
         self.block = hop or n_fft // 2
         self.latency = n_fft - self.block
-        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence)
+        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask)
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
 from enhance.nn.complex import ComplexBatchNorm2d, ComplexConv2d, ComplexConvTranspose2d
+from enhance.nn.masks import bdss, bdt, ubd
 from enhance.stft import istft, stft
 
 
@@ -80,26 +81,6 @@ ENCODERS = {
 DECODER_CHANNELS = {"large-dcunet-20": (90,) * 9}
 
 PRESETS = {name: {"layers": name} for name in ENCODERS}
-
-
-# Masks: from the network's output O to a complex mask, both as (re, im) parts of any one shape.
-
-
-def bdt(re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-    """Bounded by tanh, the paper's proposal: M = tanh(|O|) · O/|O|, inside the unit disc; 0 at O = 0."""
-    modulus = (re.square() + im.square() + 1e-12).sqrt()  # the constant keeps the gradient finite at O = 0
-    gain = modulus.tanh() / modulus
-    return gain * re, gain * im
-
-
-def bdss(re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-    """Bounded by sigmoids: M = σ(Re O) + iσ(Im O), which turns the phase by 0 to 90 degrees only."""
-    return re.sigmoid(), im.sigmoid()
-
-
-def ubd(re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-    """Unbounded: M = O."""
-    return re, im
 
 
 MASKS = {"bdt": bdt, "bdss": bdss, "ubd": ubd}

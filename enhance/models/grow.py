@@ -22,7 +22,7 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     for name in ("n_fft", "sample_rate", "sources"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
-    for name in ("compression", "bound"):
+    for name in ("compression", "bound", "mask"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
     weights = small.state_dict()

@@ -6,19 +6,43 @@ import json
 from pathlib import Path
 from typing import Any
 
+from enhance.files import replacing
+
 
 class Log:
-    """Writes to ``folder / name`` and ``folder / "tensorboard"``; does nothing unless ``active``."""
+    """Writes to ``folder / name`` and ``folder / "tensorboard"``; does nothing unless ``active``.
 
-    def __init__(self, folder: Path, name: str, active: bool) -> None:
-        self.folder, self.path, self.active = folder, folder / name, active
+    ``reached`` is, by kind of line, the step that the saved state knows of. Lines beyond it are of a process that was
+    killed before it saved again: they are dropped, since those steps come again.
+    """
+
+    def __init__(self, folder: Path, name: str, active: bool, reached: dict[str, int]) -> None:
+        self.folder, self.path, self.active, self.reached = folder, folder / name, active, reached
 
     def __enter__(self) -> Log:
         if self.active:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.folder / "tensorboard"))
+            self._drop_what_comes_again()
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.reached["train"] + 1)
         return self
+
+    def _drop_what_comes_again(self) -> None:
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if self._is_known(line)]
+        if kept != lines:
+            with replacing(self.path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+    def _is_known(self, line: str) -> bool:
+        """False for a line that the state does not know of, and for one that was cut off."""
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return False
+        return line.endswith("\n") and row["step"] <= self.reached[row["kind"]]
 
     def __exit__(self, *_: object) -> None:
         if self.active:

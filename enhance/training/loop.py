@@ -17,6 +17,7 @@ from torch import Tensor
 from enhance.console import note, progress, warn
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
+from enhance.files import remove_stale
 from enhance.models.checkpoint import read_header
 from enhance.models.checkpoint import save as save_checkpoint
 from enhance.training import recipe as recipes
@@ -72,6 +73,7 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
         _compare(recipe, store.fingerprint, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_stale(folder / name for name in (BEST, LAST, STATE, LOG))
         (folder / RESOLVED).write_text(recipes.dump(recipe), encoding="utf-8")
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
@@ -148,8 +150,9 @@ class _Session:
     def go(self) -> None:
         recipe, run = self.recipe, self.run
         columns = ("{task.completed}/{task.total}", "{task.fields[report]}")
+        reached = {"train": run.step, "valid": run.history[-1]["step"] if run.history else -1}
         with (
-            Log(self.folder, LOG, self.chief) as self.log,
+            Log(self.folder, LOG, self.chief, reached) as self.log,
             progress(*columns, quiet=not self.chief) as self.bar,
             Interruption(self.chief) as self.interruption,
         ):
@@ -186,7 +189,7 @@ class _Session:
         task = self.bar.add_task(recipe.name, total=recipe.optim.steps, completed=run.step, report="")
         if run.step >= recipe.optim.steps:
             return
-        batches = iter(sources.batches(recipe, run.step, fabric.global_rank, fabric.world_size))
+        batches = sources.drawn(sources.batches(recipe, run.step, fabric.global_rank, fabric.world_size))
         while run.step < recipe.optim.steps:
             values = self.step([Example(*next(batches)) for _ in range(recipe.optim.accumulate)])
             finite = math.isfinite(values["loss"]) and math.isfinite(values["norm"])

@@ -43,13 +43,7 @@ def profile_training(recipe: Recipe) -> Profile:
     """Run some steps of the recipe on random batches under PyTorch's profiler, and its loader alone."""
     one_process([recipe], "--profile")
     audio = sources.examples_per_step(recipe, 1) * recipe.data.seconds
-    store = sources.open_store(recipe)
-    frames = round(recipe.data.seconds * store.sample_rate)
-    noise = torch.randn(2, recipe.optim.batch, frames, generator=torch.Generator().manual_seed(0)) * 0.05
-    batches = [Example(noise[0] + noise[1], noise[0])] * recipe.optim.accumulate  # pyright: ignore[reportArgumentType]
-    fabric = launch(recipe)
-    run, _ = new_run(recipe, fabric)
-    step = Step(recipe, fabric, run)
+    step, batches = step_alone(recipe, sources.open_store(recipe).sample_rate)
     for _ in range(WARM_UP):
         step(batches)
     began = time.perf_counter()
@@ -66,6 +60,16 @@ def profile_training(recipe: Recipe) -> Profile:
     dearest = sorted((row for row in rows if "phase:" not in row.key), key=lambda row: -row.self_cpu_time_total)
     operators = [(row.key, row.self_cpu_time_total / 1e6 / MEASURED) for row in dearest[:12]]
     return Profile(elapsed, _loader_alone(recipe), phases, operators, audio)
+
+
+def step_alone(recipe: Recipe, sample_rate: int) -> tuple[Step, list[Example]]:
+    """A step of the recipe, and random batches to call it with: ``step(batches)``."""
+    frames = round(recipe.data.seconds * sample_rate)
+    noise = torch.randn(2, recipe.optim.batch, frames, generator=torch.Generator().manual_seed(0)) * 0.05
+    batches = [Example(noise[0] + noise[1], noise[0])] * recipe.optim.accumulate  # pyright: ignore[reportArgumentType]
+    fabric = launch(recipe)
+    run, _ = new_run(recipe, fabric)
+    return Step(recipe, fabric, run), batches
 
 
 def _loader_alone(recipe: Recipe) -> float:

@@ -7,9 +7,9 @@ import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enhance import losses
 from enhance.data.mixing import MixingConfig
@@ -25,11 +25,17 @@ class _Table(BaseModel):
 class DataConfig(_Table):
     """Where the examples come from."""
 
-    path: Path = Field(description="prepared data set, relative to the working directory")
-    kind: Literal["mixtures", "pairs"] = Field("mixtures", description="mixed on the fly, or pairs as they are")
+    path: Annotated[str, BeforeValidator(str)] = Field(
+        description="prepared data set, relative to the working directory; of shards also a URL that fsspec opens"
+    )
+    kind: Literal["mixtures", "pairs", "shards"] = Field(
+        "mixtures", description="mixed on the fly, pairs as they are, or mixed on the fly from shards"
+    )
     remix: float = Field(0.0, ge=0, le=1, description="of pairs: share of examples with the noise of another pair")
     seconds: float = Field(2.0, gt=0, description="length of a training example")
-    epoch_hours: float = Field(10.0, gt=0, description="audio of an epoch: its number is part of every example's key")
+    epoch_hours: float = Field(
+        10.0, gt=0, description="audio of an epoch, whose number is part of every example's key; not of shards"
+    )
     workers: int = Field(1, ge=0, description="processes that mix")
     mixing: MixingConfig = MixingConfig()  # pyright: ignore[reportCallIssue]
 

@@ -38,7 +38,7 @@ def sweep(folder: Path, changes: Sequence[str], output: Path) -> list[str]:
             warn(f"{name} failed: {error}")
             failed.append(name)
             continue
-        rows.append(_row(name, recipe, output / name))
+        rows.append(row(name, recipe, output / name))
         with replacing(output / RESULTS) as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return failed
@@ -49,7 +49,7 @@ def _finish(recipe: Recipe, folder: Path) -> None:
     train(recipe, folder, resume=started)  # which does nothing where it is finished
 
 
-def _row(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def row(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
     """What a table needs of a finished run: its best validation, what it cost, and where its weights are."""
     state = states.load(folder / STATE)
     best = max(state["history"], key=lambda record: record["score"])

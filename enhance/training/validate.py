@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from enhance.data.mixing import Example, Mixer, MixingConfig
-from enhance.data.store import Store
+from enhance.data.store import Recordings
 from enhance.errors import EnhanceError
 from enhance.metrics.pesq import pesq_wb
 from enhance.metrics.si_sdr import si_sdr
@@ -49,7 +49,7 @@ Scores = dict[str, dict[str, float]]  # kind -> metric -> mean
 
 
 def examples(
-    store: Store, clips: int, seconds: float, done: Callable[[], object] = lambda: None
+    store: Recordings, clips: int, seconds: float, done: Callable[[], object] = lambda: None
 ) -> dict[str, list[Example]]:
     """``clips`` mixtures of each kind from the split ``valid``, the same at every call.
 

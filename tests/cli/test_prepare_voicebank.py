@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import shutil
 import signal
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import Run
+from kills import moments
 from voicebank_toys import TEST, TRAIN, Server, archives, recipe, serving, write_folders
 
 from enhance.data.pair_store import PairStore
@@ -124,36 +123,21 @@ def start(environment: dict[str, str], *arguments: object) -> subprocess.Popen[b
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
-def states(process: subprocess.Popen[bytes], folder: Path) -> Iterator[int]:
-    """Counts what the folder goes through while the process runs: files that come, grow, and go."""
-    before, count = None, 0
-    while process.poll() is None:
-        now = []
-        for place, _, names in os.walk(folder):  # which passes over what vanishes meanwhile
-            for path in (Path(place) / name for name in names):
-                with contextlib.suppress(FileNotFoundError):
-                    now.append((path, path.stat().st_size))
-        if now != before:
-            before, count = now, count + 1
-            yield count
-        time.sleep(0.001)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_at_any_moment_a_rerun_gives_the_same_files(environment, small, server, files, tmp_path, jobs):
     server.pause = 0.002
     undisturbed, data = tmp_path / "undisturbed", tmp_path / "data"
     process = start(environment, small, "--data", undisturbed, "--jobs", jobs)
-    *_, most = states(process, undisturbed)
+    *_, most = moments(lambda: process.poll() is None, undisturbed)
     assert process.returncode == 0
     expected = tree(undisturbed)
     rng, killed, places = random.Random(jobs), 0, set()
     for _ in range(KILLS // 2):
         process = start(environment, small, "--data", data, "--jobs", jobs)
         moment = rng.randint(1, most)
-        for state in states(process, data):
-            if state >= moment:
+        for count in moments(lambda process=process: process.poll() is None, data):
+            if count >= moment:
                 process.send_signal(signal.SIGKILL)
                 break
         if process.wait(30) == -signal.SIGKILL:
@@ -174,7 +158,7 @@ def test_what_is_done_is_not_done_again(environment, small, server, tmp_path):
     """Killed between the two halves: the rerun asks only for what was missing."""
     server.pause = 0.002
     process = start(environment, small, "--data", tmp_path / "data", "--jobs", 1)
-    for _ in states(process, tmp_path / "data"):
+    for _ in moments(lambda: process.poll() is None, tmp_path / "data"):
         if (tmp_path / "data" / "archives" / "clean_trainset_28spk_wav.zip.part").exists():
             process.kill()
             break

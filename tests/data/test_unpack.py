@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -133,4 +136,75 @@ def test_a_damaged_archive_leaves_nothing(place, damage):
     with pytest.raises(EnhanceError, match=r"a\.zip: damaged \(.+\): delete it and run the command again"):
         unpack(archive, place / "a")
     assert list(tree(place)) == ["a.zip"]
+    assert list(place.iterdir()) == [archive]
+
+
+def write_tar(path: Path, contents: dict[str, bytes], **attributes: object) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            for attribute, value in attributes.items():
+                setattr(member, attribute, value)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_a_tar_file_is_unpacked_whole_with_progress_and_only_once(place):
+    archive = write_tar(place / "a.tar.gz", CONTENTS)
+    seen: list[tuple[int, int]] = []
+    unpack(archive, place / "a", lambda there, total: seen.append((there, total)))
+    assert tree(place / "a") == CONTENTS
+    assert len(seen) == 3
+    assert {total for _, total in seen} == {archive.stat().st_size}
+    assert seen == sorted(seen)
+    archive.write_bytes(b"not read again")
+    unpack(archive, place / "a")
+    assert tree(place / "a") == CONTENTS
+
+
+@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "..\\evil", "C:\\evil", ".."])
+def test_a_name_in_a_tar_file_that_leads_out_is_refused(place, name):
+    archive = write_tar(place / "a.tar.gz", {"good.wav": b"good", name: b"evil"})
+    with pytest.raises(EnhanceError, match="leads out of the folder; nothing was unpacked"):
+        unpack(archive, place / "a")
+    assert tree(place.parent.parent) == {"outer/inner/a.tar.gz": archive.read_bytes()}
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_file_are_refused(place, kind):
+    archive = write_tar(place / "a.tar.gz", {"link": b""}, type=kind, linkname="/etc/passwd")
+    with pytest.raises(EnhanceError, match="'link' is a link or a device"):
+        unpack(archive, place / "a")
+    assert list(place.iterdir()) == [archive]
+
+
+def test_bombs_and_doubles_in_a_tar_file_are_refused(place, monkeypatch):
+    with pytest.raises(EnhanceError, match="1 files of 10,000,000 bytes are too much"):
+        unpack(write_tar(place / "a.tar.gz", {"zeros": bytes(10_000_000)}), place / "a")
+    with pytest.raises(EnhanceError, match=r"'a.WAV' is there twice"):
+        unpack(write_tar(place / "a.tar.gz", {"A.wav": b"1", "a.WAV": b"2"}), place / "a")
+    monkeypatch.setattr(module, "MOST_FILES", 2)
+    with pytest.raises(EnhanceError, match="3 files of 50,003 bytes are too much"):
+        unpack(write_tar(place / "a.tar.gz", CONTENTS), place / "a")
+    assert [path.name for path in place.iterdir()] == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize("damage", ["a bit", "the end", "the checksum", "everything", "no tar file"])
+def test_a_damaged_tar_file_leaves_nothing(place, damage):
+    archive = write_tar(place / "a.tar.gz", CONTENTS)
+    data = bytearray(archive.read_bytes())
+    data[20_000] ^= 1
+    whole = archive.read_bytes()
+    archive.write_bytes(
+        {
+            "a bit": bytes(data),
+            "the end": whole[:40_000],
+            "the checksum": whole[:-6],
+            "everything": b"<html>",
+            "no tar file": gzip.compress(b"<html>" * 500),
+        }[damage]
+    )
+    with pytest.raises(EnhanceError, match=r"a\.tar\.gz: damaged \(.+\): delete it and run the command again"):
+        unpack(archive, place / "a")
     assert list(place.iterdir()) == [archive]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from enhance.errors import EnhanceError
 from enhance.models.compact import CompactUNet
 
 SMALL = {"widths": [4, 6, 8], "hidden": 8, "blocks": 2}
@@ -34,3 +35,39 @@ def test_the_stream_is_the_whole_later(options, settle):
             pieces.append(estimates)
     streamed = torch.cat(pieces, dim=-1)[..., model.latency :][..., : wave.shape[-1]]
     torch.testing.assert_close(streamed, whole, atol=1e-5, rtol=0)
+
+
+MASK_VALUES = {  # of O = (1, -0.5) everywhere; |O| = 1.118
+    "polar": (1.44340, -0.72170),  # 2 tanh(1.118) / 1.118 = 1.44340
+    "bdt": (0.72170, -0.36085),
+    "bdss": (0.73106, 0.37754),  # logistic function of both
+    "ubd": (1.0, -0.5),
+    "magnitude": (0.73106, 0.0),
+}
+
+
+@pytest.mark.parametrize(("mask", "value"), MASK_VALUES.items())
+def test_a_constant_mask_scales_and_turns_every_bin(mask, value):
+    model = CompactUNet(**SMALL, mask=mask).eval()
+    with torch.no_grad():
+        model.net.head.weight.zero_()
+        model.net.head.bias.copy_(torch.tensor([1.0, -0.5]))
+        spectra = torch.randn(7, 2, 257, 2, generator=torch.Generator().manual_seed(0))
+        masked, _ = model.net(spectra, [(torch.zeros(1, 64, 8),) * 2] * 2)
+    wanted = torch.view_as_complex(spectra) * complex(*value)
+    torch.testing.assert_close(torch.view_as_complex(masked), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("mask", ["bdt", "bdss", "ubd", "magnitude"])
+def test_every_mask_learns_from_its_start(mask):
+    model = CompactUNet(**SMALL, mask=mask)
+    wave = torch.randn(2, 1, 4000)
+    (model(wave)[:, 0] - 0.5 * wave).square().mean().backward()
+    gradient = model.net.head.bias.grad
+    assert gradient is not None
+    assert gradient[0].abs() > 1e-3
+
+
+def test_an_unknown_mask_is_named():
+    with pytest.raises(EnhanceError, match="mask = 'tanh': choose from polar, bdt, bdss, ubd, magnitude"):
+        CompactUNet(**SMALL, mask="tanh")

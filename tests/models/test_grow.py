@@ -39,7 +39,15 @@ def test_growing_keeps_the_function_and_every_new_weight_learns_within_two_steps
     assert not still
 
 
-WRONG = [{"hidden": 6}, {"blocks": 1}, {"widths": [4, 6, 10]}, {"n_fft": 256}, {"bound": 3.0}, {"compression": 0.5}]
+WRONG = [
+    {"hidden": 6},
+    {"blocks": 1},
+    {"widths": [4, 6, 10]},
+    {"n_fft": 256},
+    {"bound": 3.0},
+    {"compression": 0.5},
+    {"mask": "bdt"},
+]
 
 
 @pytest.mark.parametrize("change", WRONG)

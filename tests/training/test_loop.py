@@ -12,6 +12,8 @@ import time
 import pytest
 import torch
 
+from enhance.data import shards
+from enhance.data.manifest import scan_folder
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
 from enhance.training import loop, setup
@@ -81,6 +83,84 @@ def test_interrupted_equals_uninterrupted(store, tmp_path, monkeypatch, optimize
         for name, tensor in whole[kind].items():
             assert torch.equal(tensor, parts[kind][name]), name
     assert whole["history"][-1]["scores"] == parts["history"][-1]["scores"]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
+def test_a_run_on_shards_is_resumed_bit_for_bit(store, audio_folders, tmp_path, monkeypatch):
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    shards.build(tmp_path / "shards", clips, [], 16000, jobs=1, shard_seconds=7.0)
+    plan = recipe(store, data__path=tmp_path / "shards", data__kind="shards", data__workers=2, optim__accumulate=3)
+    loop.train(plan, tmp_path / "whole", resume=False)
+    step = loop.Step.__call__
+
+    def interrupted(self, batches):
+        if self.run.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Step, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(plan, tmp_path / "parts", resume=False)
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    loop.train(plan, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert [name for name, tensor in whole.items() if not torch.equal(tensor, parts[name])] == []
+    assert {row["kind"] for row in log(tmp_path / "parts")} == {"valid"}
+    assert set(log(tmp_path / "parts")[-1]["scores"]) >= {"noise", "music", "babble", "clean"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_shard_that_is_lost_is_one_line(store, audio_folders, tmp_path, workers):
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    shards.build(tmp_path / "shards", clips, [], 16000, jobs=1)
+    (tmp_path / "shards" / "noise-train-000000.tar").unlink()
+    plan = recipe(store, data__path=tmp_path / "shards", data__kind="shards", data__workers=workers)
+    with pytest.raises(EnhanceError) as caught:
+        loop.train(plan, tmp_path / "run", resume=False)
+    assert str(caught.value) == (
+        f"{tmp_path}/shards/noise-train-000000.tar: cannot be read (no such file): "
+        "copy the shards again, or prepare them again"
+    )
+
+
+def test_a_resumed_log_has_every_step_once(store, tmp_path, monkeypatch):
+    """The state is that of step 4, the log was at step 5, and its last line had not been written to its end."""
+    plan = recipe(store, run__log_every=1, run__save_every=2, valid__every=3)
+    loop.train(plan, tmp_path / "whole", resume=False)
+    step = loop.Step.__call__
+
+    def dies(self, batches):
+        if self.run.step == 5:
+            raise MemoryError
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Step, "__call__", dies)
+    with pytest.raises(MemoryError):
+        loop.train(plan, tmp_path / "parts", resume=False)
+    assert [row["step"] for row in log(tmp_path / "parts")] == [1, 2, 3, 3, 4, 5]
+    with (tmp_path / "parts" / loop.LOG).open("a") as file:
+        file.write('{"kind": "train", "st')
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    loop.train(plan, tmp_path / "parts", resume=True)
+    whole, parts = (log(tmp_path / name) for name in ("whole", "parts"))
+    assert [(row["kind"], row["step"]) for row in parts] == [(row["kind"], row["step"]) for row in whole]
+    assert [row.get("loss") for row in parts] == [row.get("loss") for row in whole]
+    assert purged(tmp_path / "parts") == [1, 2, 3, 4, 5, 6]
+
+
+def purged(folder) -> list[int]:
+    """Steps of the loss that TensorBoard shows."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder / "tensorboard"))
+    found.Reload()
+    return [event.step for event in found.Scalars("train/loss")]
+
+
+def test_a_log_of_a_run_that_was_never_saved_begins_again(store, tmp_path):
+    (tmp_path / loop.LOG).write_text('{"kind": "train", "step": 1}\n{"kind": "valid", "step": 1}\n')
+    loop.train(recipe(store, optim__steps=2, run__log_every=1), tmp_path, resume=False)
+    assert [(row["kind"], row["step"]) for row in log(tmp_path)] == [("train", 1), ("train", 2), ("valid", 2)]
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(store, tmp_path, monkeypatch):

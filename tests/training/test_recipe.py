@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enhance.errors import EnhanceError
-from enhance.models import presets
+from enhance.models import create, presets
 from enhance.training import recipe as recipes
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,20 @@ RECIPES = [path for path in sorted(ROOT.glob("recipes/**/*.toml")) if path.name 
 def test_every_shipped_recipe_is_valid(path):
     recipe = recipes.read(path, [])
     assert recipe.model in presets()
+    create(recipe.model, **recipe.model_options)
+
+
+def test_the_small_ablation_differs_in_mask_and_loss_alone():
+    folder = ROOT / "recipes" / "open-speech"
+    base = recipes.read(folder / "ablation.toml", [])
+    losses = {"spec": "spectrogram_mse", "wav": "waveform_mse", "wsdr": "wsdr"}
+    grid = {f"{mask}-{loss}" for mask in ("ubd", "bdss", "bdt") for loss in losses}
+    paths = {path.stem: path for path in (folder / "ablation").glob("*.toml")}
+    assert paths.keys() == grid | {"polar-wsdr", "magnitude-wsdr"}
+    for name, path in paths.items():
+        mask, loss = name.split("-")
+        changed = {"name": name, "model_options": {"mask": mask}, "loss": {losses[loss]: 1.0}}
+        assert recipes.read(path, []) == base.model_copy(update=changed)
 
 
 def test_there_are_shipped_recipes():

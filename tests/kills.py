@@ -1,0 +1,82 @@
+"""Commands in processes that are killed, from a server that has imported torch once for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["enhance.training.loop", "torch.utils.tensorboard"])
+KILLS, ATTEMPTS = 10, 40
+
+
+def command(*arguments: object) -> BaseProcess:
+    """``enhance ARGUMENTS...``, started in a process of its own."""
+    process = CONTEXT.Process(target=_run, args=(list(map(str, arguments)),))
+    process.start()
+    return process
+
+
+def _run(arguments: list[str]) -> None:
+    from enhance.cli import main
+
+    multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as in a command typed by a person
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.argv = ["enhance", *arguments]
+    main()
+
+
+def moments(running: Callable[[], bool], folder: Path) -> Iterator[int]:
+    """Counts, from zero, what the folder goes through while a process runs: files that come, grow, and go."""
+    before, count = None, -1
+    while running():
+        now = []
+        for place, _, names in os.walk(folder):  # which passes over what vanishes meanwhile
+            for path in (Path(place) / name for name in names):
+                with contextlib.suppress(FileNotFoundError):
+                    now.append((path, path.stat().st_size))
+        if now != before:
+            before, count = now, count + 1
+            yield count
+        time.sleep(0.001)
+
+
+def undisturbed(process: BaseProcess, folder: Path) -> int:
+    """Wait for the end of a process; how many moments it had."""
+    *_, last = moments(process.is_alive, folder)
+    process.join()
+    assert process.exitcode == 0
+    return last
+
+
+def kill_at_random(
+    start: Callable[[], BaseProcess], folder: Path, most: int, seed: int, finished: Callable[[], None]
+) -> None:
+    """SIGKILL for ten processes one after the other, each at one of its first ``most`` moments or just after it.
+
+    ``finished`` is called when one was done before its moment; it makes room for a new beginning.
+    """
+    rng, killed = random.Random(seed), 0
+    for _ in range(ATTEMPTS):
+        process, moment = start(), rng.randint(0, most)
+        for count in moments(process.is_alive, folder):
+            if count >= moment:
+                time.sleep(rng.uniform(0, 0.02))
+                process.kill()  # which does nothing to one that is done
+                break
+        process.join(60)
+        if process.exitcode == 0:
+            finished()
+        else:
+            assert process.exitcode == -9
+            killed += 1
+        if killed == KILLS:
+            return
+    raise AssertionError(f"only {killed} were killed")
