@@ -1,4 +1,4 @@
-"""Writes what is generated: the results in README and docs, and the model card, from results/*.json and the checkpoint.
+"""Writes what is generated: the README's results and the model card, from results/*.json and the checkpoint.
 
 usage: report.py [--check]    with --check nothing is written, and the exit code is 1 where a file is out of date
 """

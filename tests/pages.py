@@ -75,7 +75,8 @@ def options_exist(command: str) -> None:
 
     from enhance.cli import app
 
-    words = shlex.split(re.sub(r"[\[\]]", " ", command))  # brackets: what may be left out
+    ours = next(part for part in command.split(" | ") if "enhance" in part)
+    words = shlex.split(re.sub(r"[\[\]]", " ", ours))  # brackets: what may be left out
     name, *arguments = words[max(place for place, word in enumerate(words) if word in ("enhance", "enhance.cli")) + 1 :]
     typer.main.get_command(app).commands[name].make_context(name, arguments).close()  # pyright: ignore
 

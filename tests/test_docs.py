@@ -80,7 +80,7 @@ def test_commands_and_examples(page, work, cli):
     for block in pages.blocks(page):
         if block.kind == "python" and not block.title:
             exec(compile(block.text, page.name, "exec"), {})
-        elif block.title and not block.title.startswith(("enhance/", "tests/")):
+        elif block.title and not block.title.startswith(("enhance/", "examples/", "tests/")):
             (work / block.title).write_text(block.text, encoding="utf-8")
     if page.stem.startswith("add-a-"):
         return  # in a copy of the repository, below
