@@ -23,6 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
+FOOTPRINT = "The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):"
 
 
 def read(name: str) -> Any:
@@ -77,7 +78,7 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 `{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
 {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
-The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):
+{FOOTPRINT}
 
 {footprint_table(read("footprint"))}
 {END}"""
@@ -151,6 +152,8 @@ def main() -> None:
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
+        RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
+        RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
         PRETRAINED / f"{DEFAULT}.md": model_card(header),
         tables.HERE / "README.md": tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),
