@@ -33,6 +33,15 @@ NOT_RUN = {
     "tensorboard --logdir runs": "serves until it is stopped",
     "pip install '.[tune]'": "changes the environment",
     "pip install '.[dnsmos]'": "changes the environment",
+    "enhance prepare recipes/musan-mix --data runs/data/musan-mix": "downloads 11 GB: tests/data/test_musan_mix.py",
+    "enhance prepare recipes/musan-mix --data runs/data/musan-mix --from /data/musan --from /data/DNS-Challenge": (
+        "the collections are no part of the repository: tests/data/test_musan_mix.py"
+    ),
+    "enhance prepare recipes/musan-mix --data runs/data/musan-mix --shards": "as before",
+    "enhance train recipes/musan-mix": "its data are no part of the repository",
+    "enhance train recipes/musan-mix/shards.toml": "its data are no part of the repository",
+    "enhance train recipes/musan-mix/shards.toml --set data.path=s3://bucket/musan-mix/shards": "needs a bucket",
+    "enhance denoise noisy.wav -o clean.wav --model runs/musan-mix/best.safetensors": "as in the README, of that run",
     "enhance models": "ten seconds of counting: tests/cli/test_models.py",
     "enhance prepare runs/data/open-speech --data FOLDER [--data FOLDER] --rooms 500": "FOLDER is for the reader",
     "enhance prepare runs/data/mine --speech clean-speech/ --noise noises/ [--music music/] [--rir responses/]": (
@@ -95,9 +104,9 @@ def assert_plausible(command: str) -> None:
     """All that can be said of a command without running it."""
     if extra := re.fullmatch(r"pip install '\.\[(\w+)\]'", command):
         assert extra[1] in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    elif command.startswith("enhance"):
+    elif " enhance " in f" {command}":
         pages.options_exist(command)
-        for folder in re.findall(r"recipes/[\w/-]+", command):
+        for folder in re.findall(r"train (recipes/[\w/.-]+)", command):
             for path in (ROOT / folder).glob("*.toml") if "--sweep" in command else [ROOT / folder]:
                 recipe.read(path, [])
     else:
