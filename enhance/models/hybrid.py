@@ -28,11 +28,18 @@ from enhance.models.dcunet import DCUNet
 SPECTROGRAM = {"layers": "compact", "norm": "split", "n_fft": 512, "hop": 128, "compression": 0.3}
 DILATIONS = [[1], [1], [1, 2, 4, 8, 16, 32]]
 
+# The two modules of a hybrid cost the same, and so do `hybrid`, `waveform` and `spectrogram`, for a CPU; `hybrid-l`
+# wants a GPU to be trained.
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
         "order": "waveform-spectrogram",
         "waveform": {"widths": [40, 56, 64], "dilations": DILATIONS},
         "spectrogram": {**SPECTROGRAM, "widths": [12, 16, 28, 56, 88]},
+    },
+    "hybrid-l": {
+        "order": "waveform-spectrogram",
+        "waveform": {"widths": [64, 128, 256], "dilations": [[1], [1, 2], 2 * [1, 2, 4, 8, 16, 32]]},
+        "spectrogram": {**SPECTROGRAM, "widths": [24, 48, 96, 256, 512]},
     },
     "waveform": {"order": "waveform", "waveform": {"widths": [64, 72, 88], "dilations": DILATIONS}},
     "spectrogram": {"order": "spectrogram", "spectrogram": {**SPECTROGRAM, "widths": [16, 24, 48, 72, 128]}},
