@@ -18,6 +18,9 @@ and one of two declared reaches in time:
     chunks of a multiple of ``block`` samples; the state of the beginning is ``None``. Put together, the
     estimates are those of the whole signal, later by ``latency`` samples.
 
+A cascade also has ``parts``, its modules by name, and ``estimates(mixture, trained)``, the estimate of each of them:
+what an auxiliary loss and training in stages need.
+
 Each file of this package that holds a model has a table ``PRESETS``: name to constructor arguments.
 """
 
@@ -36,6 +39,7 @@ from enhance.errors import EnhanceError
 REGISTRY: dict[str, tuple[str, str]] = {
     "CompactUNet": ("enhance.models.compact", "this project"),
     "DCUNet": ("enhance.models.dcunet", "arXiv 1903.03107"),
+    "Hybrid": ("enhance.models.hybrid", "MDPhD, Kim et al. 2018, arXiv 1812.08914"),
 }
 
 

@@ -9,7 +9,7 @@ the paper. What it leaves open: padding of half a kernel, slope 0.01, a centred 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -70,17 +70,28 @@ LARGE_DCUNET_20 = tuple(
     for layer, channels in zip(DCUNET_20, LARGE_CHANNELS, strict=True)
 )
 
-ENCODERS = {
+PAPER = {
     "dcunet-10": DCUNET_10,
     "dcunet-16": DCUNET_16,
     "dcunet-20": DCUNET_20,
     "large-dcunet-20": LARGE_DCUNET_20,
 }
 
+# Not of the paper: small kernels, a short reach in time, sizes for 512 points. What hybrid.py is made of.
+COMPACT = (
+    Layer((7, 3), (4, 2), 16, None),
+    Layer((3, 3), (2, 2), 24, None),
+    Layer((3, 3), (2, 1), 48, None),
+    Layer((3, 3), (2, 1), 72, None),
+    Layer((3, 3), (2, 2), 128, None),
+)
+
+ENCODERS = {**PAPER, "compact": COMPACT}
+
 # Channels of the decoders, first to last but one, where they do not mirror the encoders.
 DECODER_CHANNELS = {"large-dcunet-20": (90,) * 9}
 
-PRESETS = {name: {"layers": name} for name in ENCODERS}
+PRESETS = {name: {"layers": name} for name in PAPER}
 
 
 MASKS = {"bdt": bdt, "bdss": bdss, "ubd": ubd}
@@ -100,14 +111,21 @@ class DCUNet(nn.Module):
         real and imaginary part as two channels; ``RMRn``, magnitude mask from a real network on magnitudes,
     ``norm``
         ``whitening`` after Trabelsi et al., or ``split``: real and imaginary parts normalised on their own
-        (the real networks have real batch normalisation in any case).
+        (the real networks have real batch normalisation in any case),
+    ``widths``
+        channels of the encoders, complex ones if the network is, in place of the table's,
+    ``compression``
+        the network sees spectra whose modulus is raised to this power; the mask is for the plain ones,
+    ``inputs``
+        number of signals, as a later member of a cascade has them: the mixture, then estimates of it. Each
+        gets a mask, and what is masked is summed.
 
     A part of a signal gives the same output as the whole if it reaches ``context`` samples beyond what is
     kept of it, or to the edge of the signal where that is nearer, and if it begins at a multiple of
     ``align`` samples (one hop times the strides over time): elsewhere the strides would see other frames.
 
     Raises EnhanceError for an unknown name, and for the real-valued twin of large-dcunet-20, whose channels
-    the paper does not give.
+    the paper does not give (nor has the compact table any: give ``widths``).
     """
 
     sources = ("speech",)
@@ -122,6 +140,9 @@ class DCUNet(nn.Module):
         n_fft: int = 1024,
         hop: int = 256,
         sample_rate: int = 16000,
+        widths: Sequence[int] | None = None,
+        compression: float = 1.0,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         require("layers", layers, ENCODERS)
@@ -131,6 +152,7 @@ class DCUNet(nn.Module):
         self.encoder_layers = ENCODERS[layers]
         self.kind, self.mask_function = kind, MASKS[mask]
         self.n_fft, self.hop, self.sample_rate = n_fft, hop, sample_rate
+        self.compression = compression
         self.strides = (
             math.prod(layer.stride[0] for layer in self.encoder_layers),
             math.prod(layer.stride[1] for layer in self.encoder_layers),
@@ -138,29 +160,40 @@ class DCUNet(nn.Module):
         self.align = hop * self.strides[1]
         self.context = context(self.encoder_layers, n_fft, hop)
 
-        down, up = channel_counts(layers, kind)
+        down, up = channel_counts(layers, kind, widths, inputs)
         self.encoders = nn.ModuleList()
         for layer, (c_in, c_out) in zip(self.encoder_layers, pairwise(down), strict=True):
             self.encoders.append(block(layer, c_in, c_out, kind, norm))
         self.decoders = nn.ModuleList()
         skips = (0, *reversed(down[1:-1]))
-        inputs = (c_in + skip for c_in, skip in zip((down[-1], *up[:-1]), skips, strict=True))
-        for layer, c_in, c_out in zip(reversed(self.encoder_layers), inputs, up, strict=True):
+        fed = (c_in + skip for c_in, skip in zip((down[-1], *up[:-1]), skips, strict=True))
+        for layer, c_in, c_out in zip(reversed(self.encoder_layers), fed, up, strict=True):
             last = len(self.decoders) == len(up) - 1
             self.decoders.append(block(layer, c_in, c_out, kind, norm, transposed=True, last=last))
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, 1, C, T)``, T ≥ 1; channels are independent of one another."""
+    def forward(self, mixture: Tensor, *estimates: Tensor) -> Tensor:
+        """``(B, C, T)`` to ``(B, 1, C, T)``, T ≥ 1; channels are independent of one another.
+
+        ``estimates``, ``(B, 1, C, T)`` each, are the further ``inputs``.
+        """
         batch, channels, length = mixture.shape
-        spectrum = stft(mixture.reshape(batch * channels, length), self.n_fft, self.hop)  # complex (BC, F, N)
+        signals = torch.stack([mixture, *(estimate[:, 0] for estimate in estimates)], dim=2)  # (B, C, inputs, T)
+        spectra = stft(signals.reshape(batch * channels, -1, length), self.n_fft, self.hop)  # complex (BC, I, F, N)
+        seen = self.compress(spectra)
         if self.kind == "RMRn":
-            estimate = spectrum * self.unet(spectrum.abs()[:, None])[:, 0].sigmoid()  # (BC, F, N)
+            masked = spectra * self.unet(seen.abs()).sigmoid()  # (BC, I, F, N)
         else:
-            parts = torch.stack([spectrum.real, spectrum.imag], dim=1)  # (BC, 2, F, N)
-            re, im = self.mask_function(*self.unet(parts).unbind(1))  # (BC, F, N) each
-            estimate = spectrum * torch.complex(re, im)
-        wave = istft(estimate, self.n_fft, self.hop, length)  # (BC, T)
+            parts = torch.cat([seen.real, seen.imag], dim=1)  # (BC, 2I, F, N)
+            masked = spectra * torch.complex(*self.mask_function(*self.unet(parts).chunk(2, dim=1)))
+        wave = istft(masked.sum(1), self.n_fft, self.hop, length)  # (BC, T)
         return wave.reshape(batch, 1, channels, length)
+
+    def compress(self, spectra: Tensor) -> Tensor:
+        """The modulus raised to ``compression``, the phase kept; smooth at zero, where an estimate may be silent."""
+        if self.compression == 1:
+            return spectra
+        power = torch.view_as_real(spectra).square().sum(-1) + 1e-8
+        return spectra * power.pow((self.compression - 1) / 2)
 
     def unet(self, x: Tensor) -> Tensor:
         """Output O of the network, of the shape and type of its input ``(B, c, F, N)``."""
@@ -190,9 +223,13 @@ def require(argument: str, value: str, known: Collection[str]) -> None:
         raise EnhanceError(f"DCUNet: {argument} = {value!r}", f"choose from {', '.join(known)}")
 
 
-def channel_counts(layers: str, kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def channel_counts(
+    layers: str, kind: str, widths: Sequence[int] | None = None, inputs: int = 1
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Channels from the input through the encoders, and of the decoders: complex ones if the network is."""
-    ends = 2 if kind == "cRMRn" else 1
+    ends = 2 * inputs if kind == "cRMRn" else inputs
+    if widths is not None:
+        return (ends, *widths), (*reversed(widths[:-1]), ends)
     if kind == "cRMCn":
         counts = [layer.channels for layer in ENCODERS[layers]]
     else:

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from enhance.data.mixing import MixingConfig
 from enhance.errors import EnhanceError
 
 Precision = Literal["32-true", "bf16-mixed"]
+ALL = "all"  # modules of a model
 
 
 class _Table(BaseModel):
@@ -106,6 +107,14 @@ class Dimension(_Table):
         return self.choices[0] if self.choices is not None else self.low
 
 
+class Stage(_Table):
+    """Steps in which one module of a cascade learns, and the others stay as they are."""
+
+    train: str = Field(ALL, description="name of the module; its own estimate has the loss")
+    steps: int = Field(gt=0)
+    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up, which decays to optim.final_lr")
+
+
 class SearchConfig(_Table):
     """What ``enhance train --tune`` varies: ``space`` maps settings such as ``optim.lr`` to what they may be."""
 
@@ -124,13 +133,15 @@ class Recipe(_Table):
     seed: int = 1
     loss: dict[str, float]
     loss_options: dict[str, dict[str, Any]] = {}
+    auxiliary: dict[str, float] = Field({}, description="losses of a cascade's earlier estimates, and their weights")
+    stages: list[Stage] = Field([], description="the first of optim.steps; in those that are left, all is trained")
     data: DataConfig
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
     valid: ValidConfig = ValidConfig()  # pyright: ignore[reportCallIssue]
     search: SearchConfig | None = None
 
-    @field_validator("loss")
+    @field_validator("loss", "auxiliary")
     @classmethod
     def _losses_exist(cls, weights: dict[str, float]) -> dict[str, float]:
         for name in weights:
@@ -143,6 +154,22 @@ class Recipe(_Table):
         for name, arguments in options.items():
             _create_loss(name, arguments)
         return options
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        taken = sum(stage.steps for stage in self.stages)
+        if taken > self.optim.steps:
+            raise ValueError(f"stages take {taken} steps, optim.steps is {self.optim.steps}")
+        return self
+
+    def stage(self, step: int) -> tuple[Stage, int]:
+        """The stage of that step, counted from zero, and the step that it begins with."""
+        begin = 0
+        for stage in self.stages:
+            if step < begin + stage.steps:
+                return stage, begin
+            begin += stage.steps
+        return Stage(train=ALL, steps=max(1, self.optim.steps - begin), lr=self.optim.lr), begin
 
 
 def _create_loss(name: str, options: dict[str, Any]) -> None:
@@ -189,7 +216,7 @@ def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _overlay(below[key], value) if both and key not in ("loss", "interferers") else value
+        merged[key] = _overlay(below[key], value) if both and key not in ("loss", "auxiliary", "interferers") else value
     return merged
 
 
@@ -223,8 +250,9 @@ def _known_keys(table: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in table.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+        for kind in (field.annotation, *get_args(field.annotation)):  # a table, a list of them, one or none
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind, f"{prefix}{name}.")
     return keys
 
 

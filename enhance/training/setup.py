@@ -20,7 +20,7 @@ from enhance.models import create, presets
 from enhance.models.checkpoint import load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
-from enhance.training.recipe import OptimConfig, Precision, Recipe
+from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
 
 def launch(recipe: Recipe) -> Fabric:
@@ -35,7 +35,7 @@ def launch(recipe: Recipe) -> Fabric:
         devices=run.devices,
         num_nodes=run.nodes,
         precision=_precision(run.precision, run.accelerator),
-        strategy="ddp" if several else "auto",
+        strategy=("ddp_find_unused_parameters_true" if recipe.stages else "ddp") if several else "auto",
     )
     fabric.launch()
     return fabric
@@ -59,9 +59,17 @@ def one_process(recipes: Iterable[Recipe], what: str) -> None:
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
-    A compact model may start from a smaller one: see :mod:`enhance.models.grow`.
+    A compact model may start from a smaller one: see :mod:`enhance.models.grow`. EnhanceError if the recipe trains
+    modules that the model does not have.
     """
     model = create(recipe.model, **recipe.model_options)
+    parts = [*getattr(model, "parts", ())]
+    for stage in recipe.stages:
+        if stage.train not in (ALL, *parts):
+            known = ", ".join((ALL, *parts))
+            raise EnhanceError(f"stages: {recipe.model!r} has no module {stage.train!r}", f"train one of {known}")
+    if recipe.auxiliary and len(parts) < 2:
+        raise EnhanceError(f"auxiliary: {recipe.model!r} has no estimate before its last", "leave it out")
     if recipe.init is not None:
         initial = load_model(recipe.init)
         try:
@@ -120,12 +128,14 @@ def build_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.O
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine from ``lr`` to ``final_lr`` over the remaining steps."""
+    """Of each stage, a linear warm-up, then a cosine from its ``lr`` to ``final_lr`` over its remaining steps."""
     optim = recipe.optim
+    stage, begin = recipe.stage(step)
+    step -= begin
     if step < optim.warmup:
-        return optim.lr * (step + 1) / optim.warmup
-    share = min(1.0, (step - optim.warmup) / max(1, optim.steps - optim.warmup))
-    return optim.final_lr + (optim.lr - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
+        return stage.lr * (step + 1) / optim.warmup
+    share = min(1.0, (step - optim.warmup) / max(1, stage.steps - optim.warmup))
+    return optim.final_lr + (stage.lr - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def compiler_found() -> bool:

@@ -15,7 +15,7 @@ from enhance import losses
 from enhance.console import warn
 from enhance.data.mixing import Example
 from enhance.training import state as states
-from enhance.training.recipe import Recipe
+from enhance.training.recipe import ALL, Recipe
 from enhance.training.setup import build_model, build_optimizers, compiler_found, learning_rate
 
 
@@ -50,14 +50,21 @@ class Step:
     def __init__(self, recipe: Recipe, fabric: Fabric, run: Run) -> None:
         self.recipe, self.fabric, self.run = recipe, fabric, run
         rate: int = run.model.sample_rate  # pyright: ignore[reportAssignmentType]
-        self.losses = {
-            name: (weight, losses.create(name, rate, **recipe.loss_options.get(name, {})))
-            for name, weight in recipe.loss.items()
-        }
+        self.losses, self.auxiliary = (
+            {
+                name: (weight, losses.create(name, rate, **recipe.loss_options.get(name, {})))
+                for name, weight in weights.items()
+            }
+            for weights in (recipe.loss, recipe.auxiliary)
+        )
+        self.parts: dict[str, nn.Module] = dict(getattr(run.model, "parts", {}))
         # The plain module is what is saved and validated; Fabric's wrapper and compilation serve the step.
         if recipe.run.compile and compiler_found():
-            getattr(run.model, "net", run.model).compile(dynamic=False)
+            for part in self.parts.values() or [run.model]:
+                getattr(part, "net", part).compile(dynamic=False)
         self.module, *self.optimizers = fabric.setup(run.model, *run.optimizers)
+        if self.parts:
+            self.module.mark_forward_method("estimates")
         run.average.weights = states.to_device(run.average.weights, fabric.device)
 
     def __call__(self, batches: list[Example]) -> dict[str, float]:
@@ -67,12 +74,15 @@ class Step:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
+        trained = recipe.stage(run.step)[0].train
         run.model.train()
+        for name, part in self.parts.items():
+            part.train(trained in (ALL, name))
         buffers = [buffer.clone() for buffer in run.model.buffers()]  # batch norm's statistics move in the forward
         found: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches):
             with self.fabric.no_backward_sync(self.module, enabled=number < len(batches) - 1):
-                found.append(self._gradients(batch, len(batches)))
+                found.append(self._gradients(batch, trained, len(batches)))
         with record_function("phase: update"):
             norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.optim.clip)
             if torch.isfinite(norm):
@@ -88,17 +98,30 @@ class Step:
             means = self.fabric.all_reduce(means, reduce_op="mean")
         return {"norm": norm.item(), "lr": rate} | {name: value.item() for name, value in means.items()}
 
-    def _gradients(self, batch: Example, share: int) -> dict[str, Tensor]:
+    def _gradients(self, batch: Example, trained: str, share: int) -> dict[str, Tensor]:
         """Add the gradient of one batch, over ``share``; gives its losses."""
         mixture, target = (self.fabric.to_device(wave)[:, None] for wave in batch)  # (B, 1, T)
         with record_function("phase: forward"):
-            estimate: Tensor = self.module(mixture)[:, 0].float()
+            *earlier, last = self._estimates(mixture, trained)
         with record_function("phase: losses"):
-            terms = {name: loss(estimate, target, mixture) for name, (_, loss) in self.losses.items()}
-            total = torch.stack([weight * terms[name] for name, (weight, _) in self.losses.items()]).sum()
+            weighted = [(name, weight, loss, last) for name, (weight, loss) in self.losses.items()]
+            if trained == ALL:
+                for part, estimate in zip(self.parts, earlier, strict=False):  # the last part's estimate is not earlier
+                    found = self.auxiliary.items()
+                    weighted += [(f"{part}_{name}", weight, loss, estimate) for name, (weight, loss) in found]
+            terms = {name: loss(estimate, target, mixture) for name, _, loss, estimate in weighted}
+            total = torch.stack([weight * terms[name] for name, weight, _, _ in weighted]).sum()
         with record_function("phase: backward"):
             self.fabric.backward(total / share)
         return {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
+
+    def _estimates(self, mixture: Tensor, trained: str) -> list[Tensor]:
+        """Speech ``(B, 1, T)`` by each module of a cascade up to the trained one, or by the model."""
+        if self.parts:
+            found: list[Tensor] = self.module.estimates(mixture, None if trained == ALL else trained)
+        else:
+            found = [self.module(mixture)]
+        return [estimates[:, 0].float() for estimates in found]
 
     def _skip(self, buffers: list[Tensor]) -> None:
         run = self.run

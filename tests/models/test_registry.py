@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from enhance.errors import EnhanceError
 from enhance.models import REGISTRY, Model, checkpoint, create, model_class, presets
 
-SLOW = ("large-dcunet-20",)
+SLOW = ("large-dcunet-20", "hybrid-l")
 PRESETS = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in presets()]
 STREAMING = [name for name in presets() if hasattr(model_class(presets()[name][0]), "stream")]
 FINITE = [preset for preset in PRESETS if preset.values[0] not in STREAMING]

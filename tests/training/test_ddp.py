@@ -124,6 +124,23 @@ def test_two_processes_write_once_stop_together_and_resume(store, tmp_path, envi
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "one"), abs=0.05)  # but for batch norm
 
 
+def test_two_processes_train_the_modules_of_a_cascade_one_by_one(store, tmp_path, environment):
+    """Weights that have no gradient in a stage do not hold up the exchange of those that have."""
+    toml = write_recipe(tmp_path / "a.toml", store, 6, 2)
+    _, rest = toml.read_text(encoding="utf-8").split("[loss]")
+    toml.write_text(
+        'model = "hybrid"\n[model_options]\nwaveform = { widths = [4, 6, 8], dilations = [[1], [1], [1, 2]] }\n'
+        'spectrogram = { layers = "compact", norm = "split", n_fft = 256, hop = 64, widths = [2, 2, 2, 2, 2] }\n'
+        '[[stages]]\ntrain = "waveform"\nsteps = 2\n[[stages]]\ntrain = "spectrogram"\nsteps = 2\n'
+        f"[auxiliary]\nsnr = 0.1\n[loss]{rest}log_every = 1\n",
+        encoding="utf-8",
+    )
+    process = start(toml, tmp_path / "run", environment, "--devices", "2")
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, error
+    assert len(losses(tmp_path / "run")) == 6
+
+
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 90
     while not path.exists() and time.monotonic() < deadline and process.poll() is None:

@@ -1,0 +1,207 @@
+"""The hybrid: a module on the waveform and a module on the spectrogram, one after the other.
+
+After Kim et al. 2018, "Multi-domain processing via hybrid denoising networks for speech enhancement" (MDPhD,
+arXiv 1812.08914): each of the two removes the noise that it is good at. The paper's layers are not known to us,
+so both modules are our own choice:
+
+* the spectrogram module is the Deep Complex U-Net of dcunet.py in a compact size;
+* the waveform module is a U-Net of dilated, gated convolutions over the raw signal, below. Strides come early,
+  since on a CPU the time goes where the rate is high.
+
+They are composed in any order; the second one sees the mixture and the estimate of the first. One module alone
+is a cascade too: that is what a hybrid is to be compared with, at equal size and cost.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from enhance.errors import EnhanceError
+from enhance.models.dcunet import DCUNet
+
+SPECTROGRAM = {"layers": "compact", "norm": "split", "n_fft": 512, "hop": 128, "compression": 0.3}
+DILATIONS = [[1], [1], [1, 2, 4, 8, 16, 32]]
+
+# The two modules of a hybrid cost the same, and so do `hybrid`, `waveform` and `spectrogram`, for a CPU; `hybrid-l`
+# wants a GPU to be trained.
+PRESETS: dict[str, dict[str, Any]] = {
+    "hybrid": {
+        "order": "waveform-spectrogram",
+        "waveform": {"widths": [40, 56, 64], "dilations": DILATIONS},
+        "spectrogram": {**SPECTROGRAM, "widths": [12, 16, 28, 56, 88]},
+    },
+    "hybrid-l": {
+        "order": "waveform-spectrogram",
+        "waveform": {"widths": [64, 128, 256], "dilations": [[1], [1, 2], 2 * [1, 2, 4, 8, 16, 32]]},
+        "spectrogram": {**SPECTROGRAM, "widths": [24, 48, 96, 256, 512]},
+    },
+    "waveform": {"order": "waveform", "waveform": {"widths": [64, 72, 88], "dilations": DILATIONS}},
+    "spectrogram": {"order": "spectrogram", "spectrogram": {**SPECTROGRAM, "widths": [16, 24, 48, 72, 128]}},
+}
+
+
+class GatedBlock(nn.Module):
+    """Normalised, convolved with a dilation, gated, mixed, and added to its input: ``(B, width, N)``, kept."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+        self.conv = nn.Conv1d(width, 2 * width, 3, padding=dilation, dilation=dilation)
+        self.mix = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(F.glu(self.conv(self.norm(x)), dim=1))
+
+
+def gated_blocks(width: int, dilations: list[int]) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(width, dilation) for dilation in dilations))
+
+
+class WaveformUNet(nn.Module):
+    """U-Net over the raw signal: a correction to the last of its inputs, at a rate lowered by ``strides`` (even).
+
+    Level 0 is a learned filter bank of ``widths[0]`` bands; each further level has a lower rate and more
+    channels. On its way down and up, each level has gated blocks with ``dilations``; the last one, the
+    bottleneck, has them once. Skips are added. A new network leaves its input alone.
+
+    The signals are divided by the RMS of the mixture around each frame (``2 * LEVEL + 1`` frames), and the
+    correction is multiplied by it: recordings may be quiet or loud.
+    """
+
+    sources = ("speech",)
+    channels = 1
+    LEVEL = 64  # frames of `align` samples on either side
+    FLOOR = 1e-5  # of the RMS: a correction of silence is silence
+
+    def __init__(
+        self,
+        widths: list[int],
+        dilations: list[list[int]],
+        strides: tuple[int, ...] = (8, 4, 2),
+        inputs: int = 1,
+        sample_rate: int = 16000,
+    ) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.strides, self.dilations = tuple(strides), dilations
+        self.align = math.prod(strides)
+        self.context = self.reach()
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for (outer, inner), stride in zip(pairwise((inputs, *widths)), self.strides, strict=True):
+            resampling = (2 * stride, stride, stride // 2)  # kernel, stride, padding
+            self.down.append(nn.Conv1d(outer, inner, *resampling))
+            self.up.append(nn.ConvTranspose1d(inner, outer if len(self.up) else 1, *resampling))
+        levels = list(zip(widths, dilations, strict=True))
+        self.encoders = nn.ModuleList(gated_blocks(*level) for level in levels)
+        self.decoders = nn.ModuleList(gated_blocks(*level) for level in levels[:-1])
+        for parameter in self.up[0].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, mixture: Tensor, *estimates: Tensor) -> Tensor:
+        """``(B, C, T)`` to ``(B, 1, C, T)``, T ≥ 1; ``estimates``, ``(B, 1, C, T)`` each, are further inputs."""
+        batch, channels, length = mixture.shape
+        signals = torch.stack([mixture, *(estimate[:, 0] for estimate in estimates)], dim=2)  # (B, C, I, T)
+        x = F.pad(signals.reshape(batch * channels, -1, length), (0, -length % self.align))
+        level = self.level(x[:, :1])
+        x = x[:, -1:] + level * self.unet(x / level)  # (BC, 1, T)
+        return x[..., :length].reshape(batch, 1, channels, length)
+
+    def level(self, mixture: Tensor) -> Tensor:
+        """The RMS around each frame, ``(R, 1, T)`` to the same shape."""
+        power = F.avg_pool1d(mixture.square(), self.align)  # (R, 1, N)
+        power = F.avg_pool1d(power, 2 * self.LEVEL + 1, 1, self.LEVEL, count_include_pad=False)
+        return (power + self.FLOOR**2).sqrt().repeat_interleave(self.align, dim=-1)
+
+    def unet(self, x: Tensor) -> Tensor:
+        """``(R, inputs, T)``, T a multiple of ``align``, to ``(R, 1, T)``."""
+        skips = []
+        for down, encoder in zip(self.down, self.encoders, strict=True):
+            x = encoder(down(x))  # (R, width, N)
+            skips.append(x)
+        x = skips.pop()
+        for up, decoder in reversed(list(zip(list(self.up)[1:], self.decoders, strict=True))):
+            x = decoder(up(x) + skips.pop())
+        return self.up[0](x)
+
+    def reach(self) -> tuple[int, int]:
+        """Samples before and after an output sample that it may depend on, where the strides are worst placed.
+
+        The skips reach no further than what goes through the bottleneck.
+        """
+        left = right = 0
+        for sample in range(self.align):
+            first = last = sample
+            for stride, level in zip(self.strides, self.dilations, strict=True):
+                # A transposed convolution of kernel 2s, stride s and padding s/2 gives sample t the frames
+                # from (t - 3s/2 + 1) / s to (t + s/2) / s.
+                first, last = -((3 * stride // 2 - 1 - first) // stride), (last + stride // 2) // stride
+                first, last = first - sum(level), last + sum(level)
+            for stride, level in zip(reversed(self.strides), reversed((*self.dilations[:-1], [])), strict=True):
+                first, last = first - sum(level), last + sum(level)
+                first, last = first * stride - stride // 2, last * stride + 3 * stride // 2 - 1
+            first = (first // self.align - self.LEVEL) * self.align
+            last = (last // self.align + self.LEVEL + 1) * self.align - 1
+            left, right = max(left, sample - first), max(right, last - sample)
+        return left, right
+
+
+MODULES: dict[str, type[Any]] = {"waveform": WaveformUNet, "spectrogram": DCUNet}
+
+
+class Hybrid(nn.Module):
+    """A cascade of modules, each given the mixture and the estimates of those before it.
+
+    ``order``
+        names of modules joined by hyphens: ``waveform-spectrogram``, ``spectrogram-waveform``, or one alone,
+    ``waveform``, ``spectrogram``
+        the arguments of :class:`WaveformUNet` and of :class:`~enhance.models.dcunet.DCUNet`.
+
+    Its reach, ``context`` and ``align``, is what theirs come to.
+    """
+
+    sources = ("speech",)
+    channels = 1
+
+    def __init__(
+        self,
+        order: str = "waveform-spectrogram",
+        waveform: dict[str, Any] | None = None,
+        spectrogram: dict[str, Any] | None = None,
+        sample_rate: int = 16000,
+    ) -> None:
+        super().__init__()
+        names = order.split("-")
+        if not set(names) <= set(MODULES) or len(set(names)) < len(names):
+            raise EnhanceError(f"Hybrid: order = {order!r}", f"names of {', '.join(MODULES)}, joined by hyphens")
+        arguments = {"waveform": waveform or {}, "spectrogram": spectrogram or {}}
+        parts: dict[str, Any] = {
+            name: MODULES[name](**arguments[name], inputs=number, sample_rate=sample_rate)
+            for number, name in enumerate(names, start=1)
+        }
+        self.sample_rate = sample_rate
+        self.parts = nn.ModuleDict(parts)
+        self.align = math.lcm(*(part.align for part in parts.values()))
+        self.context = tuple(sum(ends) for ends in zip(*(part.context for part in parts.values()), strict=True))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """Estimates ``(B, 1, C, T)`` of ``(B, C, T)``, T ≥ 1; channels are independent of one another."""
+        return self.estimates(mixture)[-1]
+
+    def estimates(self, mixture: Tensor, trained: str | None = None) -> list[Tensor]:
+        """What each module makes of it, in their order, ``(B, 1, C, T)`` each: the last one is the result.
+
+        With the name of a module that is ``trained`` alone, its estimate is the last, and those before it are given.
+        """
+        found: list[Tensor] = []
+        for name, part in self.parts.items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and trained in (None, name)):
+                found.append(part(mixture, *found))
+            if name == trained:
+                break
+        return found

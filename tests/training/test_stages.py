@@ -1,0 +1,150 @@
+"""Cascades in training: losses of the estimates on the way, and stages in which one module learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from enhance.data.mixing import Example
+from enhance.errors import EnhanceError
+from enhance.training import loop, setup
+from enhance.training import recipe as recipes
+from enhance.training import state as states
+from enhance.training.recipe import Recipe
+from enhance.training.step import Step, new_run
+
+LOSS = {"compressed_spectrum": 10.0, "snr": 0.1}
+RUN = {"compile": False, "precision": "32-true"}
+STAGES = [{"train": "spectrogram", "steps": 2, "lr": 4e-3}, {"train": "waveform", "steps": 3, "lr": 2e-3}]
+
+
+def recipe(folder, **changes) -> Recipe:
+    """A tiny hybrid on the made-up data set."""
+    settings: dict = {
+        "name": "tiny",
+        "model": "hybrid",
+        "model_options": {
+            "waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]},
+            "spectrogram": {"layers": "compact", "norm": "split", "n_fft": 256, "hop": 64, "widths": [2, 2, 2, 2, 2]},
+        },
+        "loss": LOSS,
+        "data": {"path": folder, "seconds": 0.5, "workers": 0, "mixing": {"reverb": 0.0, "codec": 0.0}},
+        "optim": {"steps": 8, "batch": 2, "warmup": 1, "lr": 1e-3, "final_lr": 0.0},
+        "run": RUN,
+        "valid": {"every": 1000, "clips": 1, "seconds": 2.0},
+    }
+    return Recipe.model_validate({**settings, **changes})
+
+
+def step_of(plan: Recipe) -> Step:
+    fabric = Fabric(accelerator="cpu", precision="32-true")
+    return Step(plan, fabric, new_run(plan, fabric)[0])
+
+
+def batch() -> Example:
+    speech, noise = 0.1 * torch.randn(2, 2, 8000, generator=torch.Generator().manual_seed(0))
+    return Example(speech + noise, speech)  # pyright: ignore[reportArgumentType]
+
+
+# Recipes
+
+
+def test_stages_come_first_and_all_modules_last(tmp_path):
+    plan = recipe(tmp_path, stages=STAGES)
+    found = [(plan.stage(step)[0].train, plan.stage(step)[1]) for step in range(8)]
+    assert found == [("spectrogram", 0)] * 2 + [("waveform", 2)] * 3 + [("all", 5)] * 3
+
+
+def test_every_stage_warms_up_and_decays(tmp_path):
+    plan = recipe(tmp_path, stages=[{"train": "waveform", "steps": 3, "lr": 2e-3}])
+    rates = [setup.learning_rate(step, plan) for step in range(8)]
+    # one step of warm-up, then half a cosine over the 2 or 4 that are left
+    assert rates == pytest.approx([2e-3, 2e-3, 1e-3, 1e-3, 1e-3, 8.5355e-4, 5e-4, 1.4645e-4], rel=1e-4)
+
+
+def test_mistakes_are_found_before_the_work(tmp_path, store):
+    path = tmp_path / "a.toml"
+    text = 'model = "hybrid"\n[data]\npath = "x"\n[loss]\nsnr = 1.0\n[auxiliary]\nsrn = 1.0\n[[stages]]\nstep = 3\n'
+    path.write_text(text)
+    with pytest.raises(EnhanceError) as caught:
+        recipes.read(path, [])
+    assert "unknown loss 'srn'" in str(caught.value)
+    assert "stages.0.step: unknown, did you mean stages.steps?" in str(caught.value)
+    with pytest.raises(ValueError, match=r"stages take 5 steps, optim\.steps is 4"):
+        recipe(store.folder, stages=STAGES, optim={"steps": 4})
+    with pytest.raises(EnhanceError, match="'hybrid' has no module 'phase': train one of all, waveform, spectrogram"):
+        loop.train(recipe(store.folder, stages=[{"train": "phase", "steps": 1}]), tmp_path / "run", resume=False)
+    alone = recipe(store.folder, model="waveform", model_options={}, auxiliary={"snr": 1.0})
+    with pytest.raises(EnhanceError, match="'waveform' has no estimate before its last: leave it out"):
+        loop.train(alone, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_auxiliary_losses_of_a_base_are_replaced_whole(tmp_path):
+    (tmp_path / "base.toml").write_text(
+        'model = "hybrid"\nloss = { snr = 1.0 }\nauxiliary = { snr = 0.5 }\ndata = { path = "x" }\n'
+    )
+    (tmp_path / "a.toml").write_text('base = "base.toml"\nauxiliary = { wsdr = 1.0 }\n')
+    assert recipes.read(tmp_path / "a.toml", []).auxiliary == {"wsdr": 1.0}
+
+
+# Steps
+
+
+def test_the_loss_is_that_of_the_result_and_of_the_estimate_before_it(tmp_path):
+    step = step_of(recipe(tmp_path, auxiliary={"snr": 0.4}))
+    step.run.model.train()
+    mixture, target = (torch.as_tensor(wave)[:, None] for wave in batch())
+    first, last = (estimate[:, 0].detach() for estimate in step.run.model.estimates(mixture))
+    snr = step.losses["snr"][1]
+    values = step([batch()])
+    assert values["snr"] == pytest.approx(snr(last, target, mixture).item(), rel=1e-5)
+    assert values["waveform_snr"] == pytest.approx(snr(first, target, mixture).item(), rel=1e-5)
+    expected = 10 * values["compressed_spectrum"] + 0.1 * values["snr"] + 0.4 * values["waveform_snr"]
+    assert values["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("order", ["waveform-spectrogram", "spectrogram-waveform"])
+@pytest.mark.parametrize("trained", ["waveform", "spectrogram"])
+def test_only_the_module_of_the_stage_changes(tmp_path, order, trained):
+    """Neither weights nor statistics of the other one; the auxiliary loss waits for its stage."""
+    plan = recipe(tmp_path, auxiliary={"snr": 1.0}, stages=[{"train": trained, "steps": 2}])
+    options = {**plan.model_options, "order": order}
+    step = step_of(plan.model_copy(update={"model_options": options}))
+    before = {name: tensor.clone() for name, tensor in step.run.model.state_dict().items()}
+    values = [step([batch()]) for _ in range(2)]
+    assert not [name for row in values for name in row if name.endswith("_snr")]
+    changed = {name for name, tensor in step.run.model.state_dict().items() if not torch.equal(before[name], tensor)}
+    assert changed
+    assert {name.split(".")[1] for name in changed} == {trained}
+    all_again = step([batch()])
+    assert f"{order.split('-')[0]}_snr" in all_again
+    after = step.run.model.state_dict()
+    assert all(
+        not torch.equal(before[name], after[name]) for name, _ in step.run.model.named_parameters() if "conv" in name
+    )
+
+
+@pytest.mark.slow
+def test_interrupted_in_a_stage_equals_uninterrupted(store, tmp_path, monkeypatch):
+    """Stopped in the second of three stages, and gone on with: bit for bit what an undisturbed run gives."""
+    plan = recipe(store.folder, auxiliary={"snr": 0.1}, stages=STAGES, run={**RUN, "save_every": 1})
+    loop.train(plan, tmp_path / "whole", resume=False)
+    step = loop.Step.__call__
+
+    def stopping(self, batches):
+        if self.run.step == 3:
+            raise KeyboardInterrupt
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Step, "__call__", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(plan, tmp_path / "parts", resume=False)
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    assert states.load(tmp_path / "parts" / loop.STATE)["step"] == 3
+    loop.train(plan, tmp_path / "parts", resume=True)
+    whole, parts = (states.load(tmp_path / name / loop.STATE) for name in ("whole", "parts"))
+    for kind in ("model", "average"):
+        for name, tensor in whole[kind].items():
+            assert torch.equal(tensor, parts[kind][name]), name
