@@ -182,7 +182,7 @@ def test_the_experiments_are_valid_and_differ_only_where_they_say(path):
     assert recipe.data.kind == "pairs"
     assert recipe.data.seconds * 16000 == 49152
     assert round(recipe.data.epoch_hours * 3600 / recipe.data.seconds) == 10802
-    if path.stem != "compact":
+    if path.stem not in ("compact", "hybrid"):  # which are ours, with a schedule of their own
         base = recipes.read(RECIPES / "base.toml", [])
         assert recipe.optim == base.optim
         assert recipe.run == base.run

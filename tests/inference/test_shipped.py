@@ -101,5 +101,5 @@ def test_what_is_shipped_is_small_and_says_where_it_comes_from():
     assert path.stat().st_size < 15_000_000
     assert provenance["hours"] > 0
     assert provenance["data"]
-    assert provenance["recipe"]["name"] == DEFAULT
+    assert provenance["recipe"]["model"] == DEFAULT  # its name is that of a run
     assert path.with_suffix(".md").read_text().startswith(f"# {DEFAULT}")
