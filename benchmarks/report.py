@@ -17,6 +17,7 @@ from enhance.bench import table
 from enhance.bench.records import UNTOUCHED
 from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header
 from enhance.models.cost import macs_per_second, parameters
+from enhance.models.provenance import audio_hours, hours
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -76,7 +77,7 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 
 {table.markdown(clean, comparisons=False)}
 `{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
-{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
+{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header["provenance"]):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
 {FOOTPRINT}
 
@@ -87,21 +88,6 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 def clips_section() -> str:
     """What ``enhance bench`` prints, between its marks."""
     return f"{BEGIN_CLIPS}\n{table.markdown(read('shipped_clips'))}{END_CLIPS}"
-
-
-def hours(header: dict[str, Any]) -> float:
-    """Training time of a checkpoint, with that of those it was started from."""
-    provenance = header["provenance"]
-    return provenance["hours"] + (hours({"provenance": provenance["init"]}) if provenance.get("init") else 0.0)
-
-
-def audio_hours(provenance: dict[str, Any]) -> float:
-    """Hours of mixtures seen, likewise."""
-    recipe = provenance["recipe"]
-    batch = recipe["optim"]["batch"] * recipe["optim"].get("accumulate", 1)  # older recipes lack what was 1
-    processes = recipe["run"].get("devices", 1) * recipe["run"].get("nodes", 1)
-    own = provenance["step"] * batch * processes * recipe["data"]["seconds"] / 3600
-    return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
 
 
 def model_card(header: dict[str, Any]) -> str:
@@ -120,7 +106,7 @@ Made by `python benchmarks/report.py`.
 
 * **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
   it is no dereverberator and separates no speakers.
-* **Training**: `recipes/open-speech`, {hours(header):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
+* **Training**: `recipes/open-speech`, {hours(provenance):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
   `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
