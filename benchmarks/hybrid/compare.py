@@ -5,8 +5,8 @@ usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...
 
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
 scored the untouched mixture and the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares
-on the mixtures that steer training (enhance/training/validate.py). Writes hybrid.json, hybrid.md and hybrid.png into
-DIR, ``benchmarks/results`` unless given; `compare.py --report [--output DIR]` makes the latter two again.
+on the mixtures that steer training (enhance/training/validate.py). Writes results.json, README.md and differences.png
+into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
 
 Intervals are 95 % bootstrap over clips, differences are paired: at all SNRs a clip has the same speech and noise, and
 counts once where SNRs are taken together.
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from kinds import KINDS, SNRS, example
-from tables import BLEND, HALVES, HYBRID, write_report
+from tables import BLEND, HALVES, HERE, HYBRID, RESULTS, write_report
 
 from enhance.bench.records import UNTOUCHED
 from enhance.bench.statistics import holm, mean_interval, paired_p
@@ -43,7 +43,6 @@ from enhance.models.provenance import audio_hours, hours
 from enhance.training.setup import code_version
 from enhance.training.validate import SI_SDR_CAP, estimate, examples, score
 
-RESULTS = Path(__file__).parents[1] / "results"
 METRICS = {"pesq": "pesq_wb", "stoi": "stoi", "si_sdr": "si_sdr"}  # of enhance.training.validate, of enhance.metrics
 LOWEST = {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP}  # of an estimate that cannot be scored: it is silent
 CPU = torch.device("cpu")
@@ -80,7 +79,8 @@ def score_clip(data: Path, files: dict[str, Path], weight: float, seconds: float
     rows: list[Row] = []
     for snr in SNRS:
         mixture, target = example(store, clip[0], snr, seconds, clip[1])
-        estimates, cost = {UNTOUCHED: mixture}, dict.fromkeys((UNTOUCHED, BLEND), 0.0)
+        estimates: dict[str, np.ndarray] = {UNTOUCHED: mixture}
+        cost: dict[str, float] = {}
         for name, path in files.items():
             network = model(path)
             began = time.process_time()
@@ -92,7 +92,7 @@ def score_clip(data: Path, files: dict[str, Path], weight: float, seconds: float
             scores = score(target, wave.astype(np.float32), store.sample_rate)
             if not scores and name == UNTOUCHED:
                 return []
-            row = {"kind": clip[0], "index": clip[1], "snr": snr, "system": name, "cpu_seconds": cost[name]}
+            row = {"kind": clip[0], "index": clip[1], "snr": snr, "system": name, "cpu_seconds": cost.get(name)}
             rows.append(row | (scores or LOWEST))
     return rows
 
@@ -153,22 +153,21 @@ def facts(name: str, path: Path) -> dict[str, Any]:
     }
 
 
-def compare(store: Store, files: dict[str, Path], clips: int, seconds: float, jobs: int) -> dict[str, Any]:
+def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs: int) -> dict[str, Any]:
     """The whole comparison, ready for JSON."""
+    store = opened(data)
     weight = blend_weight(store, [files[name] for name in HALVES], clips=4, seconds=seconds)
     work = [(kind, index) for kind in KINDS for index in range(clips)]
     rows: list[Row] = []
     with ProcessPoolExecutor(jobs) as pool, progress("{task.completed}/{task.total}") as bar:
-        for found in bar.track(
-            pool.map(partial(score_clip, store.folder, files, weight, seconds), work), total=len(work)
-        ):
+        for found in bar.track(pool.map(partial(score_clip, data, files, weight, seconds), work), total=len(work)):
             rows += found
     systems = [facts(name, path) for name, path in files.items()]
     order = [UNTOUCHED, *HALVES, BLEND, *(name for name in files if name not in HALVES)]
     heard = len({(row["kind"], row["index"], row["snr"]) for row in rows}) * seconds
     rtf = {name: sum(row["cpu_seconds"] for row in rows if row["system"] == name) / heard for name in files}
     return {
-        "data": {"name": store.folder.name, "fingerprint": store.fingerprint, "split": "valid", "seconds": seconds},
+        "data": {"name": data.name, "fingerprint": store.fingerprint, "split": "valid", "seconds": seconds},
         "clips": {kind: len({row["index"] for row in rows if row["kind"] == kind}) for kind in KINDS},
         "systems": [row | {"rtf": rtf[row["name"]]} for row in systems],
         "blend": {"waveform": weight},
@@ -198,19 +197,18 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24, help="a kind, each of them at every SNR")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true", help="write hybrid.md and hybrid.png from hybrid.json")
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--report", action="store_true", help="write README.md and the plot from results.json")
     arguments = parser.parse_args()
-    path = arguments.output / "hybrid.json"
     try:
         if not arguments.report:
             if arguments.data is None:
                 parser.error("DATA is missing")
             files = checkpoints(arguments.checkpoints)
-            found = compare(Store(arguments.data), files, arguments.clips, arguments.seconds, arguments.jobs)
-            with replacing(path) as temporary:
+            found = compare(arguments.data, files, arguments.clips, arguments.seconds, arguments.jobs)
+            with replacing(arguments.output / RESULTS) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        for written in write_report(json.loads(path.read_text(encoding="utf-8")), arguments.output):
+        for written in write_report(arguments.output):
             print(f"wrote {written}")
     except EnhanceError as error:
         sys.exit(f"error: {error}")

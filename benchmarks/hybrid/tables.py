@@ -1,7 +1,8 @@
-"""The comparison of compare.py as Markdown and as a plot."""
+"""The comparison of ``compare.py`` as a page, which ``benchmarks/report.py`` makes too, and as a plot."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,43 @@ from enhance.bench.table import cost, digits, heading
 from enhance.files import replacing
 from enhance.metrics import METRICS
 
+HERE = Path(__file__).parent
+RESULTS, PLOT = "results.json", "differences.png"
+INTRO = """# The hybrid and its halves, kind by kind
+
+Whether a waveform module and a spectrogram module in a cascade are better than either alone, at equal parameters and
+cost, and than a blend of the two; on five kinds of noise at five SNRs. The impulsive and the narrow-band noise are made
+in ways (`kinds.py`) in which training makes none.
+
+```sh
+enhance train recipes/open-speech/hybrid.toml
+enhance train recipes/open-speech/hybrid-waveform.toml
+enhance train recipes/open-speech/hybrid-spectrogram.toml
+python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\
+    spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors
+```
+"""
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
 SIGNIFICANT = 0.05
 
 
-def write_report(found: dict[str, Any], folder: Path) -> list[Path]:
-    """``hybrid.md`` and ``hybrid.png``; their paths."""
-    text, picture = folder / "hybrid.md", folder / "hybrid.png"
+def write_report(folder: Path) -> list[Path]:
+    """``README.md`` and the plot from ``results.json``, all in ``folder``; their paths."""
+    text, picture = folder / "README.md", folder / PLOT
     with replacing(text) as temporary:
-        temporary.write_text(markdown(found), encoding="utf-8")
+        temporary.write_text(readme(folder), encoding="utf-8")
     with replacing(picture) as temporary:
-        figure(found).savefig(temporary, format="png")
+        figure(json.loads((folder / RESULTS).read_text(encoding="utf-8"))).savefig(temporary, format="png")
     return [text, picture]
+
+
+def readme(folder: Path = HERE) -> str:
+    """``README.md`` beside this file."""
+    path = folder / RESULTS
+    if not path.exists():
+        return f"{INTRO}\nNot run yet.\n"
+    return f"{INTRO}\n{markdown(json.loads(path.read_text(encoding='utf-8')))}"
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -33,9 +58,8 @@ def markdown(found: dict[str, Any]) -> str:
     clips = ", ".join(f"{kind} {count}" for kind, count in found["clips"].items())
     snrs = [snr for snr in next(iter(kinds.values())) if snr != "all"]
     parts = [
-        "# The hybrid and its halves, kind by kind",
         f"Held-out speakers, noises and tracks of `{data['name']}` ({data['fingerprint']}), {data['seconds']:g} s a "
-        f"clip, at {', '.join(snrs)} dB; clips: {clips}. Made by `benchmarks/hybrid/compare.py`.",
+        f"clip, at {', '.join(snrs)} dB; clips: {clips}.",
         _table(*_systems(found)),
         f"`{BLEND}` is {weight:.2f} · waveform + {1 - weight:.2f} · spectrogram, the weight by least squares on "
         "validation. Hours are wall time, audio hours are what was seen in them; the score steers training. RTF: "
@@ -44,6 +68,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"**What `{HYBRID}` is better by, all SNRs** (paired; bold: p < {SIGNIFICANT:g}, Wilcoxon, Holm)\n\n"
         + _table(*_differences(found)),
         "\n".join(f"- {line}" for line in _verdicts(found)),
+        f"![What the hybrid is better by, over the SNR]({PLOT})",
         f"**{' / '.join(heading(metric) for metric in SHOWN)}, each SNR**\n\n{_table(*_details(found, snrs))}",
         f"enhance {found['enhance']}, torch {found['torch']}; intervals: 95 % bootstrap over clips",
     ]

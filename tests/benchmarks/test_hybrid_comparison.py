@@ -14,6 +14,7 @@ import pytest
 import torch
 from toys import Gain
 
+from enhance.errors import EnhanceError
 from enhance.models import create, presets
 from enhance.models.checkpoint import save
 
@@ -135,13 +136,18 @@ def test_differences_that_all_clips_share_are_significant_and_said_in_words(benc
 # The script
 
 
-def run(*arguments: object, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(FOLDER / "compare.py"), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def test_the_three_checkpoints_are_needed(bench):
+    with pytest.raises(EnhanceError, match=r"no checkpoint of spectrogram, hybrid: give waveform=FILE"):
+        bench.compare.checkpoints(["waveform=a.safetensors"])
+    given = [f"{name}=a.safetensors" for name in ("waveform", "spectrogram", "hybrid")]
+    with pytest.raises(EnhanceError, match="blend is a name of its own"):
+        bench.compare.checkpoints([*given, "blend=b.safetensors"])
+    with pytest.raises(EnhanceError, match=r"a\.safetensors: no such file"):
+        bench.compare.checkpoints(given)
 
 
 @pytest.mark.slow
-def test_the_script_on_toy_checkpoints(store, tmp_path, environment):
+def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
     given = []
     for name in ("waveform", "spectrogram", "hybrid"):
         torch.manual_seed(0)
@@ -157,14 +163,12 @@ def test_the_script_on_toy_checkpoints(store, tmp_path, environment):
         provenance = {"recipe": recipe, "step": 900, "hours": 0.5, "code": "x", "init": None, "valid": {}}
         save(path, create(name), presets()[name][1], provenance)
         given.append(f"{name}={path}")
-    options = ("--clips", 1, "--seconds", 2, "--output", tmp_path)
-    result = run(store.folder, *given[:2], *options, environment=environment)
-    assert result.returncode == 1
-    assert "error: no checkpoint of hybrid" in result.stderr
-
-    result = run(store.folder, *given, *options, environment=environment)
+    command = [sys.executable, FOLDER / "compare.py", store.folder, *given, "--clips", "1", "--seconds", "2"]
+    result = subprocess.run(
+        [*command, "--output", tmp_path], env=environment, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
-    found = json.loads((tmp_path / "hybrid.json").read_text())
+    found = json.loads((tmp_path / "results.json").read_text())
     assert found["order"] == ["untouched", "waveform", "spectrogram", "blend", "hybrid"]
     waveform = found["systems"][0]
     assert (waveform["seed"], waveform["hours"], waveform["audio_hours"]) == (7, 0.5, 2.0)
@@ -173,10 +177,8 @@ def test_the_script_on_toy_checkpoints(store, tmp_path, environment):
         assert found["clips"][kind] == 1
         assert cells["5"]["waveform"] == cells["5"]["untouched"]
         assert cells["5"]["untouched"]["si_sdr"]["mean"] == pytest.approx(5.0, abs=0.5)
-    text = (tmp_path / "hybrid.md").read_text()
+    text = (tmp_path / "README.md").read_text()
     assert "| waveform | " in text
     assert " | 0.59 M | 0.29 G | 0.5 | 2.0 | 900 | 7 |" in text
-    assert (tmp_path / "hybrid.png").read_bytes()[:4] == b"\x89PNG"
-    before = (tmp_path / "hybrid.md").read_bytes()
-    assert run("--report", "--output", tmp_path, environment=environment).returncode == 0
-    assert (tmp_path / "hybrid.md").read_bytes() == before
+    assert (tmp_path / "differences.png").read_bytes()[:4] == b"\x89PNG"
+    assert bench.tables.readme(tmp_path) == text
