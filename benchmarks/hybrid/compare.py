@@ -156,7 +156,7 @@ def facts(name: str, path: Path) -> dict[str, Any]:
 def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs: int) -> dict[str, Any]:
     """The whole comparison, ready for JSON."""
     store = opened(data)
-    weight = blend_weight(store, [files[name] for name in HALVES], clips=4, seconds=seconds)
+    weight = blend_weight(store, [files[name] for name in HALVES], min(4, clips), seconds)
     work = [(kind, index) for kind in KINDS for index in range(clips)]
     rows: list[Row] = []
     with ProcessPoolExecutor(jobs) as pool, progress("{task.completed}/{task.total}") as bar:
