@@ -10,20 +10,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from ablation import tables
+from hybrid import tables as hybrid_tables
 from training import speed_table
 
 from enhance.bench import table
 from enhance.bench.records import UNTOUCHED
-from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header
+from enhance.models import create, presets
+from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header, shipped
 from enhance.models.cost import macs_per_second, parameters
+from enhance.models.provenance import audio_hours, hours
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
+BEGIN_MODELS, END_MODELS = "<!-- models: benchmarks/report.py -->", "<!-- end of models -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
 FOOTPRINT = "The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):"
+KINDS = {  # of models, for their cards
+    "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
+    "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
+}
+# When to choose which: a preset without a line here is an error.
+CHOICE = {
+    "dcunet-s": "real time, any CPU, anything without a reason for another",
+    "dcunet-10": "the paper's smallest, to be trained on a GPU",
+    "dcunet-16": "the paper's ablations",
+    "dcunet-20": "the paper's main result",
+    "large-dcunet-20": "the paper's best result, hours on a GPU",
+    "hybrid": "files: it hears too far ahead for live sound",
+    "hybrid-l": "the same with a GPU and much data",
+    "waveform": "to compare the hybrid with: its cost, one module",
+    "spectrogram": "to compare the hybrid with: its cost, one module",
+}
 
 
 def read(name: str) -> Any:
@@ -36,12 +57,12 @@ def row_of(summary: dict[str, Any], system: str) -> dict[str, Any]:
     return next(row for row in summary["systems"] if row["name"] == system)
 
 
-def scores_table(noisy: dict[str, Any], clean: dict[str, Any]) -> str:
-    """Markdown: the untouched files, the default model on them, the default model on clean speech."""
+def scores_table(name: str, noisy: dict[str, Any], clean: dict[str, Any]) -> str:
+    """Markdown: the untouched files, a model on them, the model on clean speech."""
     rows = {
         "noisy, untouched": row_of(noisy, UNTOUCHED),
-        "noisy, denoised": row_of(noisy, DEFAULT),
-        "clean speech, denoised": row_of(clean, DEFAULT),
+        "noisy, denoised": row_of(noisy, name),
+        "clean speech, denoised": row_of(clean, name),
     }
     lines = ["| input | PESQ-WB | STOI | SI-SDR (dB) |", "| --- | --- | --- | --- |"]
     for label, row in rows.items():
@@ -76,7 +97,7 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 
 {table.markdown(clean, comparisons=False)}
 `{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
-{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
+{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header["provenance"]):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
 {FOOTPRINT}
 
@@ -89,23 +110,48 @@ def clips_section() -> str:
     return f"{BEGIN_CLIPS}\n{table.markdown(read('shipped_clips'))}{END_CLIPS}"
 
 
-def hours(header: dict[str, Any]) -> float:
-    """Training time of a checkpoint, with that of those it was started from."""
-    provenance = header["provenance"]
-    return provenance["hours"] + (hours({"provenance": provenance["init"]}) if provenance.get("init") else 0.0)
+def models_section() -> str:
+    """All models, between its marks: size, what they must hear, scores where weights are shipped, when to choose which."""
+    found = read(TEST_SET)
+    scored = {row["name"]: row for row in found["systems"]}
+    head = [
+        "model",
+        "parameters",
+        "MAC/s",
+        "RTF",
+        "hears ahead",
+        "PESQ-WB",
+        "STOI",
+        "SI-SDR (dB)",
+        "trained",
+        "choose it for",
+    ]
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    for name in presets():
+        with torch.device("meta"):  # shapes without numbers: counting needs no computing
+            model: Any = create(name)
+        ahead = model.latency + model.block if hasattr(model, "stream") else model.context[1]
+        rtf, scores, trained = "", [""] * 3, ""
+        if name in shipped():
+            row = scored[name]
+            rtf = f"{row['rtf']:.3f}"
+            scores = [
+                f"{row['scores'][metric]['mean']:.{table.digits(metric)}f}" for metric in ("pesq_wb", "stoi", "si_sdr")
+            ]
+            trained = f"{hours(read_header(shipped()[name])['provenance']):.1f} h"
+        size = [f"{parameters(model) / 1e6:.2f} M", f"{macs_per_second(model) / 1e9:.2f} G", rtf]
+        cells = [f"`{name}`", *size, f"{ahead / model.sample_rate:.2g} s", *scores, trained, CHOICE[name]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return f"""{BEGIN_MODELS}
+Scores: the {found["data"]["clips"]} pairs of {TEST_SET}, of models whose weights are in the package; RTF: real-time factor on one thread.
+
+{chr(10).join(lines)}
+{END_MODELS}"""
 
 
-def audio_hours(provenance: dict[str, Any]) -> float:
-    """Hours of mixtures seen, likewise."""
-    recipe = provenance["recipe"]
-    batch = recipe["optim"]["batch"] * recipe["optim"].get("accumulate", 1)  # older recipes lack what was 1
-    processes = recipe["run"].get("devices", 1) * recipe["run"].get("nodes", 1)
-    own = provenance["step"] * batch * processes * recipe["data"]["seconds"] / 3600
-    return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
-
-
-def model_card(header: dict[str, Any]) -> str:
-    """The card beside the weights."""
+def model_card(name: str) -> str:
+    """The card beside the weights of a shipped model."""
+    header = read_header(shipped()[name])
     provenance, arguments = header["provenance"], header["arguments"]
     noisy = read(TEST_SET)
     valid = provenance["valid"]
@@ -113,21 +159,21 @@ def model_card(header: dict[str, Any]) -> str:
         f"| {kind} | {row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f} |"
         for kind, row in valid["scores"].items()
     )
-    return f"""# {DEFAULT}
+    return f"""# {name}
 
-A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`, {", ".join(f"{k}={v}" for k, v in arguments.items())}.
+{KINDS[header["model"]]}, {", ".join(f"{k}={v}" for k, v in arguments.items())}.
 Made by `python benchmarks/report.py`.
 
 * **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
   it is no dereverberator and separates no speakers.
-* **Training**: `recipes/open-speech`, {hours(header):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
+* **Training**: `recipes/open-speech`, {hours(provenance):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
   `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
 * **Limits**: trained mostly on read and acted speech; music counts as noise, and so do other speakers in the background.
 
 ## Voice Bank+DEMAND test set, speaker p232 ({noisy["data"]["clips"]} pairs)
 
-{scores_table(noisy, read(f"{TEST_SET}_clean"))}
+{scores_table(name, noisy, read(f"{TEST_SET}_clean"))}
 
 ## Validation: held-out speakers, noises, tracks and rooms, SNR −5 to 20 dB
 
@@ -149,13 +195,16 @@ def main() -> None:
     header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
     readme, voicebank = ROOT / "README.md", ROOT / "recipes" / "voicebank" / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
+    if BEGIN_MODELS in text:
+        text = replaced(text, BEGIN_MODELS, END_MODELS, models_section())
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
-        PRETRAINED / f"{DEFAULT}.md": model_card(header),
+        **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped()},
         tables.HERE / "README.md": tables.readme(),
+        hybrid_tables.HERE / "README.md": hybrid_tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),
         voicebank: replaced(
             voicebank.read_text(encoding="utf-8"), tables.BEGIN, tables.END, tables.voicebank_section()

@@ -39,7 +39,7 @@ from enhance.errors import EnhanceError
 REGISTRY: dict[str, tuple[str, str]] = {
     "CompactUNet": ("enhance.models.compact", "this project"),
     "DCUNet": ("enhance.models.dcunet", "arXiv 1903.03107"),
-    "Hybrid": ("enhance.models.hybrid", "MDPhD, Kim et al. 2018, arXiv 1812.08914"),
+    "Hybrid": ("enhance.models.hybrid", "MDPhD, arXiv 1812.08914"),
 }
 
 

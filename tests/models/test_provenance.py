@@ -1,0 +1,23 @@
+"""Hours add up over the checkpoints that a training was started from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enhance.models.provenance import audio_hours, hours
+
+
+def provenance(step: int, wall: float, init: dict[str, Any] | None, **recipe: dict[str, Any]) -> dict[str, Any]:
+    settings = {"optim": {"batch": 16}, "run": {}, "data": {"seconds": 2.0}, **recipe}
+    return {"step": step, "hours": wall, "init": init, "recipe": settings}
+
+
+def test_hours_add_up():
+    first = provenance(900, 1.5, None)
+    second = provenance(
+        450, 0.25, first, optim={"batch": 8, "accumulate": 2}, run={"devices": 2, "nodes": 3}, data={"seconds": 4.0}
+    )
+    assert hours(first) == 1.5
+    assert hours(second) == 1.75
+    assert audio_hours(first) == 900 * 16 * 2 / 3600
+    assert audio_hours(second) == 900 * 16 * 2 / 3600 + 450 * 8 * 2 * 6 * 4 / 3600
