@@ -15,6 +15,7 @@ from pathlib import Path
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["enhance.training.loop", "torch.utils.tensorboard"])
 KILLS, ATTEMPTS = 10, 40
+LONGEST = 120.0  # seconds of a process
 
 
 def command(*arguments: object) -> BaseProcess:
@@ -35,8 +36,9 @@ def _run(arguments: list[str]) -> None:
 
 def moments(running: Callable[[], bool], folder: Path) -> Iterator[int]:
     """Counts, from zero, what the folder goes through while a process runs: files that come, grow, and go."""
-    before, count = None, -1
+    before, count, deadline = None, -1, time.monotonic() + LONGEST
     while running():
+        assert time.monotonic() < deadline, f"not done after {LONGEST:.0f} s, at moment {count}: {before}"
         now = []
         for place, _, names in os.walk(folder):  # which passes over what vanishes meanwhile
             for path in (Path(place) / name for name in names):
@@ -50,9 +52,12 @@ def moments(running: Callable[[], bool], folder: Path) -> Iterator[int]:
 
 def undisturbed(process: BaseProcess, folder: Path) -> int:
     """Wait for the end of a process; how many moments it had."""
-    *_, last = moments(process.is_alive, folder)
-    process.join()
-    assert process.exitcode == 0
+    try:
+        *_, last = moments(process.is_alive, folder)
+        process.join(60)
+        assert process.exitcode == 0
+    finally:
+        process.kill()  # which does nothing to one that is done
     return last
 
 
@@ -66,12 +71,15 @@ def kill_at_random(
     rng, killed = random.Random(seed), 0
     for _ in range(ATTEMPTS):
         process, moment = start(), rng.randint(0, most)
-        for count in moments(process.is_alive, folder):
-            if count >= moment:
-                time.sleep(rng.uniform(0, 0.02))
-                process.kill()  # which does nothing to one that is done
-                break
-        process.join(60)
+        try:
+            for count in moments(process.is_alive, folder):
+                if count >= moment:
+                    time.sleep(rng.uniform(0, 0.02))
+                    process.kill()
+                    break
+            process.join(60)
+        finally:
+            process.kill()
         if process.exitcode == 0:
             finished()
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from enhance.audio import Resampler
 from enhance.inference.chunks import ContextChunks, Fifo, StreamChunks
@@ -35,7 +36,8 @@ class UpperGain:
         self.window = np.hanning(size + 1)[:-1].astype(np.float32)
         frequencies = np.fft.rfftfreq(size, 1 / model_rate)
         nyquist = min(model_rate, file_rate) / 2
-        self.octave = (frequencies >= nyquist / 2) & (frequencies <= nyquist)
+        octave = np.flatnonzero((frequencies >= nyquist / 2) & (frequencies <= nyquist))
+        self.octave = slice(int(octave[0]), int(octave[-1]) + 1)  # bins
         self.floor = FLOOR * size * size / 4  # in the units of `_energies`
         self.rise = 1 - math.exp(-self.hop / (ATTACK_SECONDS * model_rate))
         self.fall = 1 - math.exp(-self.hop / (RELEASE_SECONDS * model_rate))
@@ -68,8 +70,8 @@ class UpperGain:
         size = len(self.window)
         every = np.lib.stride_tricks.sliding_window_view(self.waiting.waiting, size, axis=1)
         frames = every[:, : count * self.hop : self.hop] * self.window  # (2C, count, size)
-        spectra = np.fft.rfft(frames, axis=-1)[..., self.octave]
-        energies = np.square(np.abs(spectra)).sum(axis=-1) + self.floor  # (2C, count)
+        spectra = torch.fft.rfft(torch.from_numpy(frames))[..., self.octave]  # faster than numpy's, in float32
+        energies = torch.view_as_real(spectra).square().sum((-1, -2)).numpy() + self.floor  # (2C, count)
         self.waiting.take(count * self.hop)
         ratio = energies[self.channels :] / energies[: self.channels]
         targets = np.sqrt(ratio).clip(max=1)

@@ -68,8 +68,10 @@ def _worker(settings: Settings) -> Callable[[Task, Progress], Result]:
     """A function that denoises a file with a model that is loaded once."""
     from enhance.inference.device import find_device
     from enhance.inference.files import denoise_file
+    from enhance.inference.memory import keep_freed_memory
     from enhance.models.checkpoint import load_model
 
+    keep_freed_memory()
     device = find_device(settings.device)
     model = load_model(settings.model, device)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
 
-CHUNK_SECONDS = 10.0  # of audio that a model gets at once, all channels together
+CHUNK_SECONDS = 4.0  # of audio that a model gets at once, all channels together
 
 
 class Fifo:

@@ -129,7 +129,7 @@ def test_killed_and_resumed_is_as_if_it_had_not_stopped(
             break
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(60)
     _, before = load(broken)
     assert 0 < len(before) < 12
     code, _, error = cli(*options, "--records", broken, "--resume")

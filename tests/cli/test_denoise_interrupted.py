@@ -83,11 +83,11 @@ def test_killed_it_leaves_no_partial_target_and_the_next_run_cleans_up(
         process = start(environment, long, "-o", target, "-m", untrained)
         wait_for_work(process, long.parent, size)
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
         assert not target.exists()
         assert len(list(long.parent.glob(".clean.wav.*.part.wav"))) == 1  # the one before it is gone
     audio.write(long, noise(1, 16000), 16000)
-    assert start(environment, long, "-o", target, "-m", untrained).wait() == 0
+    assert start(environment, long, "-o", target, "-m", untrained).wait(60) == 0
     assert soundfile.info(target).frames == 16000
     assert sorted(path.name for path in long.parent.iterdir()) == ["clean.wav", "long.wav"]
 
