@@ -195,8 +195,7 @@ def main() -> None:
     header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
     readme, voicebank = ROOT / "README.md", ROOT / "recipes" / "voicebank" / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
-    if BEGIN_MODELS in text:
-        text = replaced(text, BEGIN_MODELS, END_MODELS, models_section())
+    text = replaced(text, BEGIN_MODELS, END_MODELS, models_section())
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
