@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterable
@@ -159,7 +160,8 @@ def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs
     weight = blend_weight(store, [files[name] for name in HALVES], min(4, clips), seconds)
     work = [(kind, index) for kind in KINDS for index in range(clips)]
     rows: list[Row] = []
-    with ProcessPoolExecutor(jobs) as pool, progress("{task.completed}/{task.total}") as bar:
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool, progress("{task.completed}/{task.total}") as bar:
         for found in bar.track(pool.map(partial(score_clip, data, files, weight, seconds), work), total=len(work)):
             rows += found
     systems = [facts(name, path) for name, path in files.items()]
