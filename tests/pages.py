@@ -43,8 +43,9 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> list[str]:
-    """Every line of the shell blocks, without comments."""
-    lines = (line for block in blocks(page) if block.kind == "sh" for line in block.text.splitlines())
+    """Every line of the shell blocks, without comments; one that goes on after a backslash is one line."""
+    texts = (re.sub(r"\s*\\\n\s*", " ", block.text) for block in blocks(page) if block.kind == "sh")
+    lines = (line for text in texts for line in text.splitlines())
     return [command for line in lines if (command := re.sub(r"(^|\s+)#.*", "", line).strip())]
 
 

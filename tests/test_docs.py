@@ -51,6 +51,10 @@ NOT_RUN = {
         "takes half a minute to load its package: tests/metrics/test_metrics_dnsmos.py"
     ),
     "enhance train recipes/open-speech": "its data are no part of the repository",
+    "python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors "
+    "spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors": (
+        "needs three networks: tests/benchmarks/test_hybrid_comparison.py"
+    ),
     "enhance train recipes/voicebank --devices 2": "two processes: tests/training/test_ddp.py",
     "enhance train recipes/voicebank/ablation --sweep": "twelve large nets: tests/training/test_sweep_and_tune.py",
     "enhance bench runs/data/voicebank/test --models runs/dcunet20/best.safetensors "

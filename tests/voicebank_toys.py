@@ -156,8 +156,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "damages":
             body = bytes([body[0] ^ 1]) + body[1:]
         for place in range(0, len(body), 8192):
+            self.server.sent += len(body[place : place + 8192])  # before the client has them, and asks
             self.wfile.write(body[place : place + 8192])
-            self.server.sent += len(body[place : place + 8192])
             time.sleep(self.server.pause)
         if how == "stalls":
             self.wfile.flush()
