@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from enhance.bench import table
+from enhance.bench import statistics, summary, table
 from enhance.bench.records import Clip, Record, dump, load
 from enhance.bench.summary import check_tag, footer, summarise, warnings
 from enhance.bench.systems import System
@@ -22,6 +23,17 @@ SYSTEMS = [
     System("theirs", "estimates", "x", {"rtf": 0.5, "note": "high-pass"}),
 ]
 GAIN = {"untouched": 0.0, "ours": 0.5, "theirs": 0.2}
+
+
+@functools.cache
+def paired_p(differences: tuple[float, ...]) -> float | None:
+    return statistics.paired_p(differences)
+
+
+@pytest.fixture(autouse=True)
+def no_test_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal differences make SciPy go through all 4096 signs, which takes seconds."""
+    monkeypatch.setattr(summary, "paired_p", lambda differences: paired_p(tuple(differences)))
 
 
 def made(clips: int = 12, prefix: str = "clip") -> tuple[list[Record], list[Clip]]:
