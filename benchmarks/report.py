@@ -36,6 +36,7 @@ KINDS = {  # of models, for their cards
 # When to choose which: a preset without a line here is an error.
 CHOICE = {
     "dcunet-s": "real time, any CPU, anything without a reason for another",
+    "separator-s": "speech, music and noise apart, in real time",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
@@ -132,7 +133,7 @@ def models_section() -> str:
             model: Any = create(name)
         ahead = model.latency + model.block if hasattr(model, "stream") else model.context[1]
         rtf, scores, trained = "", [""] * 3, ""
-        if name in shipped():
+        if name in shipped() and len(model.sources) == 1:
             row = scored[name]
             rtf = f"{row['rtf']:.3f}"
             scores = [

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from enhance.data.mixing import Example, Mixer, MixingConfig
+from enhance.data.mixing import Example, Mixer, MixingConfig, new_mixer
 from enhance.data.store import Store
 
 
@@ -35,7 +35,7 @@ class MixtureDataset(Dataset[Example]):
         if self._mixer is None:
             store = Store(self.folder)
             frames = round(self.seconds * store.sample_rate)
-            self._mixer = Mixer(store, "train", self.config, frames, self.seed)
+            self._mixer = new_mixer(store, "train", self.config, frames, self.seed)
         return self._mixer.example(*divmod(number, self.per_epoch))
 
 
@@ -51,7 +51,7 @@ class _From(Sampler[int]):
 
 
 def loader(dataset: Dataset[Example], batch: int, workers: int, start: int, stride: int | None = None) -> DataLoader:
-    """Batches ``(mixture, target)``, each ``(batch, time)`` float32, from example number ``start`` on.
+    """Batches of mixtures ``(batch, time)`` and targets ``(batch, [sources,] time)``, from example ``start`` on.
 
     ``stride`` from the first example of one batch to that of the next: more than ``batch`` (which it is
     unless given) where others take what lies between.

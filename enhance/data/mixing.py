@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from enhance.data import augment
 from enhance.data.augment import decibels_to_gain, rms
@@ -20,6 +20,7 @@ from enhance.errors import EnhanceError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Interferer = Literal["noise", "music", "babble", "coloured"]
+Source = Literal["speech", "music", "noise"]
 SILENT = 1e-4  # RMS under which a crop counts as silent, -80 dBFS
 
 
@@ -43,10 +44,25 @@ class MixingConfig(BaseModel):
     band_limit: Share = 0.12
     clip: Share = 0.04
     codec: Share = 0.04
+    sources: dict[Source, Share] | None = Field(
+        None,
+        description="targets in the place of clean speech, and how often each is there; then noise is interferers, and "
+        "snr_db, clean, noise_only and early_ms do not apply",
+    )
+    relative_db: tuple[float, float] = Field((-10.0, 10.0), description="RMS of each of the sources, to one another")
+
+    @model_validator(mode="after")
+    def _no_source_is_noise_too(self) -> MixingConfig:
+        if self.sources is not None:
+            if not any(self.sources.values()):
+                raise ValueError("sources: none of them is ever there")
+            if both := set(self.sources) & set(self.interferers) - {"noise"}:
+                raise ValueError(f"interferers: {', '.join(both)} is a source")
+        return self
 
 
 class Example(NamedTuple):
-    """A mixture and its clean speech, both float32 ``(time,)``."""
+    """A mixture ``(time,)`` and its clean speech ``(time,)``, or its sources ``(sources, time)``, all float32."""
 
     mixture: np.ndarray
     target: np.ndarray
@@ -62,10 +78,13 @@ class Place(NamedTuple):
 def drawable(config: MixingConfig, kinds: Collection[str], split: str, folder: object) -> dict[str, float]:
     """The interferers of a data set that has these kinds of recordings in that split, with their weights.
 
-    A kind that it lacks is not drawn. EnhanceError, naming ``folder``, if it has no speech or none is left.
+    A kind that it lacks is not drawn. EnhanceError, naming ``folder``, if it has no speech (or music, where that is a
+    source), or none is left.
     """
     if "speech" not in kinds:
         raise EnhanceError(f"{folder}: no speech in split {split!r}", "prepare it with more speakers")
+    if "music" in (config.sources or ()) and "music" not in kinds:
+        raise EnhanceError(f"{folder}: no music in split {split!r}", "prepare it with --music")
     known = {
         name: weight for name, weight in config.interferers.items() if name in ("babble", "coloured") or name in kinds
     }
@@ -99,7 +118,8 @@ class Mixer:
             signals = np.stack((speech.target, speech.mixture - speech.target))
             if content >= config.noise_only + config.clean:
                 signals[1] += at_snr(speech.mixture, self.interference(rng), rng.uniform(*config.snr_db))
-        return self._damage(signals, rng)
+        mixture, signals = self._damage(signals, rng)
+        return Example(mixture, signals[0])
 
     def _reverberant_speech(self, rng: np.random.Generator, place: Place | None) -> Example:
         """Speech as it reaches the microphone, and the part of it that the target keeps."""
@@ -148,22 +168,22 @@ class Mixer:
             total = augment.reverberate(total, from_direct_sound(self.store.read(self._draw("rir", rng))))
         return total / rms(total)
 
-    def _damage(self, signals: np.ndarray, rng: np.random.Generator) -> Example:
-        """Filters on target and rest alike, then level, then what is not linear on the mixture alone."""
+    def _damage(self, signals: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Mixture and signals: filters on all alike, then level, then what is not linear on the mixture alone."""
         config = self.config
         if rng.random() < config.equalise:
             signals = augment.random_equaliser(signals, rng, self.rate)
         if rng.random() < config.band_limit:
             signals = augment.random_band_limit(signals, rng, self.rate)
-        target, mixture = signals[0], signals.sum(0)
+        mixture = signals.sum(0)
         gain = decibels_to_gain(rng.uniform(*config.level_db)) / max(rms(mixture), SILENT)
         gain = min(gain, 0.99 / (np.abs(mixture).max() + augment.EPS))
-        target, mixture = target * gain, mixture * gain
+        signals, mixture = signals * gain, mixture * gain
         if rng.random() < config.clip:
             mixture = augment.clip(mixture, rng)
         if rng.random() < config.codec:
             mixture = augment.codec(mixture, rng, self.rate)
-        return Example(mixture.astype(np.float32), target.astype(np.float32))
+        return mixture.astype(np.float32), signals.astype(np.float32)
 
     def _draw(self, kind: str, rng: np.random.Generator) -> Entry:
         """A clip: first its speaker or recording, by the root of its duration, so that none dominates."""
@@ -186,6 +206,36 @@ class Mixer:
             pieces.append(self.store.read(clip, start, missing))
             missing -= len(pieces[-1])
         return np.concatenate(pieces)
+
+
+class SourceMixer(Mixer):
+    """Examples whose targets are the configured sources, in their order; each is there or silent, one at least is."""
+
+    def example(self, epoch: int, index: int, place: Place | None = None) -> Example:
+        """The example of that key; its speech, if there is any, begins at ``place``, if one is given."""
+        assert self.config.sources is not None
+        rng = np.random.default_rng((self.seed, epoch, index))
+        shares = np.array(list(self.config.sources.values()))
+        while not (there := rng.random(len(shares)) < shares).any():
+            pass
+        signals = np.zeros((len(shares), self.frames), np.float32)
+        for number, name in enumerate(self.config.sources):
+            if there[number]:
+                wave = self._source(name, rng, place)
+                signals[number] = (
+                    wave * decibels_to_gain(rng.uniform(*self.config.relative_db)) / max(rms(wave), SILENT)
+                )
+        return Example(*self._damage(signals, rng))
+
+    def _source(self, name: Source, rng: np.random.Generator, place: Place | None) -> np.ndarray:
+        if name == "speech":
+            return self._reverberant_speech(rng, place).mixture
+        return self.interference(rng) if name == "noise" else self._stretch(name, rng)
+
+
+def new_mixer(store: Recordings, split: str, config: MixingConfig, frames: int, seed: int) -> Mixer:
+    """The mixer for clean speech, or for several sources if the configuration has them."""
+    return (Mixer if config.sources is None else SourceMixer)(store, split, config, frames, seed)
 
 
 def at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from enhance.data.manifest import KINDS
-from enhance.data.mixing import Example, Mixer, MixingConfig, Place, drawable
+from enhance.data.mixing import Example, MixingConfig, Place, drawable, new_mixer
 from enhance.data.shards import Shard, ShardSet
 from enhance.data.store import Recordings
 
@@ -106,7 +106,7 @@ class ShardDataset(IterableDataset[Example]):
             for number in itertools.count(block, readers):
                 recordings = upcoming.result()
                 upcoming = thread.submit(self.blocks.read, number + readers)
-                mixer = Mixer(recordings, "train", self.config, self.blocks.frames, self.seed)
+                mixer = new_mixer(recordings, "train", self.config, self.blocks.frames, self.seed)
                 places = self.blocks.places(recordings, number)
                 for index in range(skip, len(places)):
                     yield mixer.example(number, index, places[index])

@@ -1,6 +1,7 @@
 """Training losses: each maps ``(estimate, target, mixture)`` to a scalar, lower is better.
 
-Waveforms are ``(batch, ..., time)``, float32. A recipe names a loss and gives it a weight;
+Waveforms are ``(batch, ..., time)``, float32; training gives estimates and targets as ``(batch, sources, channels,
+time)`` and the mixture as ``(batch, 1, channels, time)``. A recipe names a loss and gives it a weight;
 :func:`create` turns the name and its options into a callable.
 """
 
@@ -17,6 +18,7 @@ from enhance.errors import EnhanceError
 from enhance.losses.perceptual import pesq_like, stoi_like
 from enhance.losses.sdr import neg_si_sdr, neg_snr
 from enhance.losses.spectral import compressed_spectrum, multi_resolution_stft, spectrogram_mse, waveform_mse
+from enhance.losses.subsets import source_subsets
 from enhance.losses.wsdr import wsdr
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -31,6 +33,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "waveform_mse": waveform_mse,
     "pesq_like": pesq_like,
     "stoi_like": stoi_like,
+    "source_subsets": source_subsets,
 }
 
 

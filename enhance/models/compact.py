@@ -8,13 +8,15 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
 3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
-5. A complex mask, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound) unless ``mask``
-   says otherwise: at the start of training it is one everywhere, so that an untrained network leaves its input alone.
+5. A complex mask for each source, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound) unless
+   ``mask`` says otherwise: at the start of training it is one over their number everywhere, so that an untrained
+   network leaves its input alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +26,19 @@ from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
 from enhance.nn import masks
+from enhance.nn.consistency import check_consistent, mixture_consistent
 from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock, zero_state
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dcunet-s": {"widths": [16, 32, 48], "hidden": 96, "blocks": 4},
+    "separator-s": {
+        "widths": [16, 32, 48],
+        "hidden": 96,
+        "blocks": 4,
+        "sources": ["speech", "music", "noise"],
+        "consistent": True,
+    },
 }
 
 # Other masks than ``polar``, to compare with it, and the O at which training begins: near a mask of one, but not so
@@ -54,6 +64,7 @@ class MaskNet(nn.Module):
         bound: float,
         recurrence: Recurrence,
         mask: str = "polar",
+        sources: int = 1,
     ) -> None:
         super().__init__()
         inputs = [3, *widths[:-1]]
@@ -70,19 +81,19 @@ class MaskNet(nn.Module):
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
-        self.head = nn.Linear(widths[0] + 3, 2)
+        self.head = nn.Linear(widths[0] + 3, 2 * sources)
         nn.init.normal_(self.band_embedding, std=0.02)
         nn.init.zeros_(self.head.weight)
         if mask not in ("polar", *MASKS):
             raise EnhanceError(f"CompactUNet: mask = {mask!r}", f"choose from polar, {', '.join(MASKS)}")
         self.mask = mask
-        # The mask that leaves the input alone: bound * tanh(|O|) = 1.
-        start = (math.atanh(1 / bound), 0.0) if mask == "polar" else MASKS[mask][1]
+        # The mask that leaves the input alone, shared out among the sources: bound * tanh(|O|) = 1 / sources.
+        start = (math.atanh(1 / (bound * sources)), 0.0) if mask == "polar" else MASKS[mask][1]
         with torch.no_grad():
-            self.head.bias.copy_(torch.tensor(start))
+            self.head.bias.copy_(torch.tensor(start).repeat(sources))
 
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones and the next LSTM states."""
+        """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones ``(N, R, F, S, 2)``, and states."""
         features = self._compress(spectra[:, :, :-1])  # (N, R, bins, 3)
         x = features
         skips = []
@@ -96,9 +107,10 @@ class MaskNet(nn.Module):
             new_state.append(following)
         for decoder in self.decoders:
             x = decoder(x + skips.pop())  # (N, R, K, C), K doubled
-        mask = self._mask(self.head(torch.cat((x, features), dim=-1)).float())  # (N, R, bins, 2)
-        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, 2): the Nyquist bin as its neighbour
-        re, im = spectra[..., 0], spectra[..., 1]
+        output = self.head(torch.cat((x, features), dim=-1)).float().unflatten(-1, (-1, 2))  # (N, R, bins, S, 2)
+        mask = self._mask(output)
+        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, 2): the Nyquist bin as its neighbour
+        re, im = spectra[..., None, 0], spectra[..., None, 1]
         m_re, m_im = mask[..., 0], mask[..., 1]
         return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1), new_state
 
@@ -120,15 +132,16 @@ class StreamState:
     """What a stream carries from chunk to chunk; rows are batch x channels."""
 
     history: Tensor  # the last n_fft - hop samples of the input, (rows, n_fft - hop)
-    overlap: Tensor  # what the last frames add to the next samples of the output, (rows, n_fft - hop)
+    overlap: Tensor  # what the last frames add to the next samples of the output, (rows, S, n_fft - hop)
     lstm: list[State]
 
 
 class CompactUNet(nn.Module):
-    """A streaming denoiser: mixture ``(B, C, T)`` to ``(B, 1, C, T)`` at 16 kHz, channels independent.
+    """A streaming denoiser or separator: mixture ``(B, C, T)`` to ``(B, S, C, T)`` at 16 kHz, channels independent.
 
-    It looks ahead no further than one window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a
-    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
+    With ``consistent`` the estimates of several sources sum to the mixture. It looks ahead no further than one
+    window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2`` unless
+    given; it divides ``n_fft``).
     """
 
     channels = 1
@@ -145,20 +158,23 @@ class CompactUNet(nn.Module):
         recurrence: Recurrence = "lstm",
         mask: str = "polar",
         sample_rate: int = 16000,
-        sources: tuple[str, ...] = ("speech",),
+        sources: Sequence[str] = ("speech",),
+        consistent: bool = False,
     ) -> None:
         super().__init__()
+        check_consistent(consistent, sources)
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
+        self.consistent = consistent
         self.n_fft = n_fft
         self.block = hop or n_fft // 2
         self.latency = n_fft - self.block
-        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask)
+        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources))
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimates ``(B, 1, C, T)`` of a whole signal ``(B, C, T)``: the stream, without its delay."""
+        """Estimates ``(B, S, C, T)`` of a whole signal ``(B, C, T)``: the stream, without its delay."""
         length = mixture.shape[-1]
         padding = -length % self.block + self.latency
         estimates, _ = self.stream(F.pad(mixture, (0, padding)), None)
@@ -172,16 +188,20 @@ class CompactUNet(nn.Module):
         batch, channels, length = chunk.shape
         x = chunk.reshape(batch * channels, length)
         if state is None:
-            edge = x.new_zeros(x.shape[0], self.n_fft - self.block)
+            history = x.new_zeros(x.shape[0], self.latency)
+            overlap = x.new_zeros(x.shape[0], len(self.sources), self.latency)
             lstm = zero_state(len(self.net.blocks), x.shape[0] * self.net.bands, self.net.hidden, x)
-            state = StreamState(edge, edge, lstm)
+            state = StreamState(history, overlap, lstm)
         x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
         spectra = frames_to_spectra(x, self.window, self.block)  # (R, F, N)
-        masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, 2)
+        masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, S, 2)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         y = spectra_to_frames(
-            torch.view_as_complex(masked).permute(1, 2, 0), synthesis, self.block
-        )  # (R, n_fft - hop + T)
-        y = torch.cat((y[:, : self.latency] + state.overlap, y[:, self.latency :]), dim=-1)
-        following = StreamState(x[:, length:], y[:, length:], lstm)
-        return y[:, :length].reshape(batch, 1, channels, length), following
+            torch.view_as_complex(masked).permute(1, 3, 2, 0), synthesis, self.block
+        )  # (R, S, n_fft - hop + T)
+        y = torch.cat((y[..., : self.latency] + state.overlap, y[..., self.latency :]), dim=-1)
+        following = StreamState(x[:, length:], y[..., length:], lstm)
+        estimates = y[..., :length]
+        if self.consistent:
+            estimates = mixture_consistent(estimates, x[:, :length])  # of the mixture, as late as they are
+        return estimates.reshape(batch, channels, -1, length).transpose(1, 2), following

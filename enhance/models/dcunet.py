@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
 from enhance.nn.complex import ComplexBatchNorm2d, ComplexConv2d, ComplexConvTranspose2d
+from enhance.nn.consistency import check_consistent, mixture_consistent
 from enhance.nn.masks import bdss, bdt, ubd
 from enhance.stft import istft, stft
 
@@ -118,7 +119,9 @@ class DCUNet(nn.Module):
         the network sees spectra whose modulus is raised to this power; the mask is for the plain ones,
     ``inputs``
         number of signals, as a later member of a cascade has them: the mixture, then estimates of it. Each
-        gets a mask, and what is masked is summed.
+        gets a mask for each source, and what is masked for a source is summed,
+    ``sources``, ``consistent``
+        names of the estimates, and whether those of several sources are to sum to the mixture.
 
     A part of a signal gives the same output as the whole if it reaches ``context`` samples beyond what is
     kept of it, or to the edge of the signal where that is nearer, and if it begins at a multiple of
@@ -128,7 +131,6 @@ class DCUNet(nn.Module):
     the paper does not give (nor has the compact table any: give ``widths``).
     """
 
-    sources = ("speech",)
     channels = 1
 
     def __init__(
@@ -143,8 +145,11 @@ class DCUNet(nn.Module):
         widths: Sequence[int] | None = None,
         compression: float = 1.0,
         inputs: int = 1,
+        sources: Sequence[str] = ("speech",),
+        consistent: bool = False,
     ) -> None:
         super().__init__()
+        check_consistent(consistent, sources)
         require("layers", layers, ENCODERS)
         require("mask", mask, MASKS)
         require("kind", kind, KINDS)
@@ -153,6 +158,7 @@ class DCUNet(nn.Module):
         self.kind, self.mask_function = kind, MASKS[mask]
         self.n_fft, self.hop, self.sample_rate = n_fft, hop, sample_rate
         self.compression = compression
+        self.sources, self.consistent = tuple(sources), consistent
         self.strides = (
             math.prod(layer.stride[0] for layer in self.encoder_layers),
             math.prod(layer.stride[1] for layer in self.encoder_layers),
@@ -160,7 +166,7 @@ class DCUNet(nn.Module):
         self.align = hop * self.strides[1]
         self.context = context(self.encoder_layers, n_fft, hop)
 
-        down, up = channel_counts(layers, kind, widths, inputs)
+        down, up = channel_counts(layers, kind, widths, inputs, len(sources))
         self.encoders = nn.ModuleList()
         for layer, (c_in, c_out) in zip(self.encoder_layers, pairwise(down), strict=True):
             self.encoders.append(block(layer, c_in, c_out, kind, norm))
@@ -172,21 +178,23 @@ class DCUNet(nn.Module):
             self.decoders.append(block(layer, c_in, c_out, kind, norm, transposed=True, last=last))
 
     def forward(self, mixture: Tensor, *estimates: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, 1, C, T)``, T ≥ 1; channels are independent of one another.
+        """``(B, C, T)`` to ``(B, S, C, T)``, T ≥ 1; channels are independent of one another.
 
-        ``estimates``, ``(B, 1, C, T)`` each, are the further ``inputs``.
+        ``estimates``, ``(B, ?, C, T)`` each, are the further ``inputs``.
         """
         batch, channels, length = mixture.shape
-        signals = torch.stack([mixture, *(estimate[:, 0] for estimate in estimates)], dim=2)  # (B, C, inputs, T)
+        signals = torch.cat([mixture[:, None], *estimates], dim=1).transpose(1, 2)  # (B, C, inputs, T)
         spectra = stft(signals.reshape(batch * channels, -1, length), self.n_fft, self.hop)  # complex (BC, I, F, N)
         seen = self.compress(spectra)
         if self.kind == "RMRn":
-            masked = spectra * self.unet(seen.abs()).sigmoid()  # (BC, I, F, N)
+            masks = self.unet(seen.abs()).sigmoid()  # (BC, SI, F, N)
         else:
             parts = torch.cat([seen.real, seen.imag], dim=1)  # (BC, 2I, F, N)
-            masked = spectra * torch.complex(*self.mask_function(*self.unet(parts).chunk(2, dim=1)))
-        wave = istft(masked.sum(1), self.n_fft, self.hop, length)  # (BC, T)
-        return wave.reshape(batch, 1, channels, length)
+            masks = torch.complex(*self.mask_function(*self.unet(parts).chunk(2, dim=1)))
+        masked = spectra[:, None] * masks.unflatten(1, (len(self.sources), -1))  # (BC, S, I, F, N)
+        wave = istft(masked.sum(2), self.n_fft, self.hop, length)  # (BC, S, T)
+        wave = wave.unflatten(0, (batch, channels)).transpose(1, 2)  # (B, S, C, T)
+        return mixture_consistent(wave, mixture) if self.consistent else wave
 
     def compress(self, spectra: Tensor) -> Tensor:
         """The modulus raised to ``compression``, the phase kept; smooth at zero, where an estimate may be silent."""
@@ -224,19 +232,20 @@ def require(argument: str, value: str, known: Collection[str]) -> None:
 
 
 def channel_counts(
-    layers: str, kind: str, widths: Sequence[int] | None = None, inputs: int = 1
+    layers: str, kind: str, widths: Sequence[int] | None = None, inputs: int = 1, sources: int = 1
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Channels from the input through the encoders, and of the decoders: complex ones if the network is."""
-    ends = 2 * inputs if kind == "cRMRn" else inputs
+    first = 2 * inputs if kind == "cRMRn" else inputs
+    last = first * sources
     if widths is not None:
-        return (ends, *widths), (*reversed(widths[:-1]), ends)
+        return (first, *widths), (*reversed(widths[:-1]), last)
     if kind == "cRMCn":
         counts = [layer.channels for layer in ENCODERS[layers]]
     else:
         counts = [layer.real_channels for layer in ENCODERS[layers] if layer.real_channels]
         if not counts:
             raise EnhanceError(f"DCUNet: no {kind} of {layers}", "take other layers, or kind = 'cRMCn'")
-    return (ends, *counts), (*DECODER_CHANNELS.get(layers, reversed(counts[:-1])), ends)
+    return (first, *counts), (*DECODER_CHANNELS.get(layers, reversed(counts[:-1])), last)
 
 
 def block(

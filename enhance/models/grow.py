@@ -12,23 +12,31 @@ from enhance.nn.recurrent import TimeFrequencyBlock
 
 
 def grow(large: CompactUNet, small: CompactUNet) -> None:
-    """Put the function of ``small`` into ``large``, which has more ``blocks``, a larger ``hidden``, or both.
+    """Put the function of ``small`` into ``large``, which has more ``blocks``, a larger ``hidden``, more ``sources``.
 
     New LSTM units keep their random input weights, but nothing hears them yet: the weights from them are zero,
     as are the last layers of new blocks, which are residual (after Chen et al. 2016, "Net2Net", arXiv
-    1511.05641). Gradients reach those zeros first, then what is behind them. Raises ValueError where the two
-    differ in anything else.
+    1511.05641). Gradients reach those zeros first, then what is behind them. Sources are known by their names: new
+    ones begin as in a new model, and ``consistent`` may differ. Raises ValueError where the two differ in anything
+    else.
     """
-    for name in ("n_fft", "sample_rate", "sources"):
+    for name in ("n_fft", "sample_rate"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
     for name in ("compression", "bound", "mask"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
+    if not set(small.sources) <= set(large.sources):
+        raise ValueError("a source of the smaller model is missing")
     weights = small.state_dict()
     grown = {}
     for name, tensor in large.state_dict().items():
-        if name in weights:
+        if name.startswith("net.head."):
+            grown[name] = tensor.clone()
+            for number, source in enumerate(small.sources):
+                place = large.sources.index(source)
+                grown[name][2 * place : 2 * place + 2] = weights[name][2 * number : 2 * number + 2]
+        elif name in weights:
             grown[name] = _widened(name, tensor, weights[name])
         elif re.fullmatch(r"net\.blocks\.\d+\..*", name):
             grown[name] = tensor

@@ -15,6 +15,7 @@ is a cascade too: that is what a hybrid is to be compared with, at equal size an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
 from enhance.models.dcunet import DCUNet
+from enhance.nn.consistency import check_consistent, mixture_consistent
 
 SPECTROGRAM = {"layers": "compact", "norm": "split", "n_fft": 512, "hop": 128, "compression": 0.3}
 DILATIONS = [[1], [1], [1, 2, 4, 8, 16, 32]]
@@ -64,7 +66,9 @@ def gated_blocks(width: int, dilations: list[int]) -> nn.Sequential:
 
 
 class WaveformUNet(nn.Module):
-    """U-Net over the raw signal: a correction to the last of its inputs, at a rate lowered by ``strides`` (even).
+    """U-Net over the raw signal: a correction to the last estimate, at a rate lowered by ``strides`` (even).
+
+    As the first module of a cascade it corrects the mixture, of which each of several sources has an equal share.
 
     Level 0 is a learned filter bank of ``widths[0]`` bands; each further level has a lower rate and more
     channels. On its way down and up, each level has gated blocks with ``dilations``; the last one, the
@@ -74,7 +78,6 @@ class WaveformUNet(nn.Module):
     correction is multiplied by it: recordings may be quiet or loud.
     """
 
-    sources = ("speech",)
     channels = 1
     LEVEL = 64  # frames of `align` samples on either side
     FLOOR = 1e-5  # of the RMS: a correction of silence is silence
@@ -86,9 +89,13 @@ class WaveformUNet(nn.Module):
         strides: tuple[int, ...] = (8, 4, 2),
         inputs: int = 1,
         sample_rate: int = 16000,
+        sources: Sequence[str] = ("speech",),
+        consistent: bool = False,
     ) -> None:
         super().__init__()
+        check_consistent(consistent, sources)
         self.sample_rate = sample_rate
+        self.sources, self.consistent = tuple(sources), consistent
         self.strides, self.dilations = tuple(strides), dilations
         self.align = math.prod(strides)
         self.context = self.reach()
@@ -96,7 +103,7 @@ class WaveformUNet(nn.Module):
         for (outer, inner), stride in zip(pairwise((inputs, *widths)), self.strides, strict=True):
             resampling = (2 * stride, stride, stride // 2)  # kernel, stride, padding
             self.down.append(nn.Conv1d(outer, inner, *resampling))
-            self.up.append(nn.ConvTranspose1d(inner, outer if len(self.up) else 1, *resampling))
+            self.up.append(nn.ConvTranspose1d(inner, outer if len(self.up) else len(sources), *resampling))
         levels = list(zip(widths, dilations, strict=True))
         self.encoders = nn.ModuleList(gated_blocks(*level) for level in levels)
         self.decoders = nn.ModuleList(gated_blocks(*level) for level in levels[:-1])
@@ -104,13 +111,15 @@ class WaveformUNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, mixture: Tensor, *estimates: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, 1, C, T)``, T ≥ 1; ``estimates``, ``(B, 1, C, T)`` each, are further inputs."""
+        """``(B, C, T)`` to ``(B, S, C, T)``, T ≥ 1; ``estimates``, ``(B, S, C, T)`` each, are further inputs."""
         batch, channels, length = mixture.shape
-        signals = torch.stack([mixture, *(estimate[:, 0] for estimate in estimates)], dim=2)  # (B, C, I, T)
+        signals = torch.cat([mixture[:, None], *estimates], dim=1).transpose(1, 2)  # (B, C, I, T)
         x = F.pad(signals.reshape(batch * channels, -1, length), (0, -length % self.align))
         level = self.level(x[:, :1])
-        x = x[:, -1:] + level * self.unet(x / level)  # (BC, 1, T)
-        return x[..., :length].reshape(batch, 1, channels, length)
+        count = len(self.sources)
+        x = (x[:, -count:] if estimates else x / count) + level * self.unet(x / level)  # (BC, S, T)
+        wave = x[..., :length].unflatten(0, (batch, channels)).transpose(1, 2)
+        return mixture_consistent(wave, mixture) if self.consistent else wave
 
     def level(self, mixture: Tensor) -> Tensor:
         """The RMS around each frame, ``(R, 1, T)`` to the same shape."""
@@ -119,7 +128,7 @@ class WaveformUNet(nn.Module):
         return (power + self.FLOOR**2).sqrt().repeat_interleave(self.align, dim=-1)
 
     def unet(self, x: Tensor) -> Tensor:
-        """``(R, inputs, T)``, T a multiple of ``align``, to ``(R, 1, T)``."""
+        """``(R, inputs, T)``, T a multiple of ``align``, to ``(R, S, T)``."""
         skips = []
         for down, encoder in zip(self.down, self.encoders, strict=True):
             x = encoder(down(x))  # (R, width, N)
@@ -160,12 +169,13 @@ class Hybrid(nn.Module):
     ``order``
         names of modules joined by hyphens: ``waveform-spectrogram``, ``spectrogram-waveform``, or one alone,
     ``waveform``, ``spectrogram``
-        the arguments of :class:`WaveformUNet` and of :class:`~enhance.models.dcunet.DCUNet`.
+        the arguments of :class:`WaveformUNet` and of :class:`~enhance.models.dcunet.DCUNet`,
+    ``sources``, ``consistent``
+        names of the estimates that each module gives, and whether those of several sources are to sum to the mixture.
 
     Its reach, ``context`` and ``align``, is what theirs come to.
     """
 
-    sources = ("speech",)
     channels = 1
 
     def __init__(
@@ -174,6 +184,8 @@ class Hybrid(nn.Module):
         waveform: dict[str, Any] | None = None,
         spectrogram: dict[str, Any] | None = None,
         sample_rate: int = 16000,
+        sources: Sequence[str] = ("speech",),
+        consistent: bool = False,
     ) -> None:
         super().__init__()
         names = order.split("-")
@@ -181,20 +193,26 @@ class Hybrid(nn.Module):
             raise EnhanceError(f"Hybrid: order = {order!r}", f"names of {', '.join(MODULES)}, joined by hyphens")
         arguments = {"waveform": waveform or {}, "spectrogram": spectrogram or {}}
         parts: dict[str, Any] = {
-            name: MODULES[name](**arguments[name], inputs=number, sample_rate=sample_rate)
-            for number, name in enumerate(names, start=1)
+            name: MODULES[name](
+                **arguments[name],
+                inputs=1 + earlier * len(sources),
+                sample_rate=sample_rate,
+                sources=sources,
+                consistent=consistent,
+            )
+            for earlier, name in enumerate(names)
         }
-        self.sample_rate = sample_rate
+        self.sample_rate, self.sources = sample_rate, tuple(sources)
         self.parts = nn.ModuleDict(parts)
         self.align = math.lcm(*(part.align for part in parts.values()))
         self.context = tuple(sum(ends) for ends in zip(*(part.context for part in parts.values()), strict=True))
 
     def forward(self, mixture: Tensor) -> Tensor:
-        """Estimates ``(B, 1, C, T)`` of ``(B, C, T)``, T ≥ 1; channels are independent of one another."""
+        """Estimates ``(B, S, C, T)`` of ``(B, C, T)``, T ≥ 1; channels are independent of one another."""
         return self.estimates(mixture)[-1]
 
     def estimates(self, mixture: Tensor, trained: str | None = None) -> list[Tensor]:
-        """What each module makes of it, in their order, ``(B, 1, C, T)`` each: the last one is the result.
+        """What each module makes of it, in their order, ``(B, S, C, T)`` each: the last one is the result.
 
         With the name of a module that is ``trained`` alone, its estimate is the last, and those before it are given.
         """

@@ -28,7 +28,7 @@ from enhance.training.log import Log
 from enhance.training.recipe import Recipe
 from enhance.training.setup import build_model, code_version, launch, origin
 from enhance.training.step import Run, Step, new_run
-from enhance.training.validate import Scores, steering_score, untouched, validate
+from enhance.training.validate import Scores
 
 BEST, LAST, STATE, RESOLVED, LOG = (
     "best.safetensors",
@@ -173,8 +173,7 @@ class _Session:
         if not self.chief:
             return
         with self._scoring(2) as done:
-            self.listed = sources.validation_list(self.recipe, self.store, done)
-            self.baseline = untouched(self.listed, self.store.sample_rate, done)
+            self.validation = sources.Validation(self.recipe, self.store, done)
 
     @contextlib.contextmanager
     def _scoring(self, rounds: int) -> Iterator[Callable[[], object]]:
@@ -231,7 +230,7 @@ class _Session:
                 run.model.load_state_dict(weights)
                 found[name] = (self._scores(done), weights)
         run.model.load_state_dict(raw)
-        values = {name: steering_score(scores, self.baseline) for name, (scores, _) in found.items()}
+        values = {name: self.validation.steering_score(scores) for name, (scores, _) in found.items()}
         name = max(values, key=lambda key: values[key])
         scores, weights = found[name]
         record = {
@@ -248,10 +247,7 @@ class _Session:
         self.log.write("valid", run.step, record)
         note(
             f"step {run.step}: score {values[name]:.3f} ({name}; raw {values['raw']:.3f}, average "
-            f"{values['average']:.3f})  "
-            + "  ".join(
-                f"{kind} {row['pesq']:.2f}/{row['stoi']:.3f}/{row['si_sdr']:.1f}" for kind, row in scores.items()
-            )
+            f"{values['average']:.3f})  {self.validation.line(scores)}"
         )
         if values[name] > run.best:
             run.best = values[name]
@@ -260,7 +256,7 @@ class _Session:
 
     def _scores(self, done: Callable[[], object]) -> Scores:
         with torch.compiler.set_stance("force_eager"):  # other shapes than in training: not worth compiling
-            return validate(self.run.model, self.listed, self.fabric.device, done)
+            return self.validation.scores(self.run.model, self.fabric.device, done)
 
     def _save(self) -> None:
         if self.chief:

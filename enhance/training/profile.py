@@ -65,8 +65,11 @@ def profile_training(recipe: Recipe) -> Profile:
 def step_alone(recipe: Recipe, sample_rate: int) -> tuple[Step, list[Example]]:
     """A step of the recipe, and random batches to call it with: ``step(batches)``."""
     frames = round(recipe.data.seconds * sample_rate)
-    noise = torch.randn(2, recipe.optim.batch, frames, generator=torch.Generator().manual_seed(0)) * 0.05
-    batches = [Example(noise[0] + noise[1], noise[0])] * recipe.optim.accumulate  # pyright: ignore[reportArgumentType]
+    sources = recipe.data.mixing.sources
+    count = 2 if sources is None else len(sources)
+    noise = torch.randn(recipe.optim.batch, count, frames, generator=torch.Generator().manual_seed(0)) * 0.05
+    target = noise[:, 0] if sources is None else noise
+    batches = [Example(noise.sum(1), target)] * recipe.optim.accumulate  # pyright: ignore[reportArgumentType]
     fabric = launch(recipe)
     run, _ = new_run(recipe, fabric)
     return Step(recipe, fabric, run), batches

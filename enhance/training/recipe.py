@@ -129,10 +129,11 @@ class Recipe(_Table):
     name: str
     model: str = Field(description="preset")
     model_options: dict[str, Any] = {}
-    init: Path | None = Field(None, description="checkpoint to start from")
+    init: Path | None = Field(None, description="checkpoint to start from, or the name of a shipped model")
     seed: int = 1
     loss: dict[str, float]
     loss_options: dict[str, dict[str, Any]] = {}
+    permute: bool = Field(False, description="the sources have no order: each example's targets take the best one")
     auxiliary: dict[str, float] = Field({}, description="losses of a cascade's earlier estimates, and their weights")
     stages: list[Stage] = Field([], description="the first of optim.steps; in those that are left, all is trained")
     data: DataConfig
@@ -160,6 +161,12 @@ class Recipe(_Table):
         taken = sum(stage.steps for stage in self.stages)
         if taken > self.optim.steps:
             raise ValueError(f"stages take {taken} steps, optim.steps is {self.optim.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Recipe:
+        if self.data.kind == "pairs" and self.data.mixing.sources is not None:
+            raise ValueError("data.mixing.sources: pairs have one target")
         return self
 
     def stage(self, step: int) -> tuple[Stage, int]:

@@ -17,7 +17,7 @@ from enhance import __version__
 from enhance.console import note
 from enhance.errors import EnhanceError
 from enhance.models import create, presets
-from enhance.models.checkpoint import load_model, read_header
+from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
@@ -60,9 +60,10 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
     A compact model may start from a smaller one: see :mod:`enhance.models.grow`. EnhanceError if the recipe trains
-    modules that the model does not have.
+    modules that the model does not have, or mixes other sources.
     """
     model = create(recipe.model, **recipe.model_options)
+    _check_sources(recipe, model)
     parts = [*getattr(model, "parts", ())]
     for stage in recipe.stages:
         if stage.train not in (ALL, *parts):
@@ -80,15 +81,27 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
         except (RuntimeError, ValueError):
             raise EnhanceError(
                 f"{recipe.init}: weights of another model than {recipe.model!r}",
-                "take the model of that checkpoint or, of a compact one, more blocks or a larger hidden; "
+                "take the model of that checkpoint or, of a compact one, more blocks, sources or a larger hidden; "
                 "or leave out init",
             ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
 
 
+def _check_sources(recipe: Recipe, model: nn.Module) -> None:
+    """EnhanceError unless the targets of the data are what the model estimates."""
+    sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
+    mixed = recipe.data.mixing.sources
+    if mixed is None and len(sources) > 1:
+        what = f"{recipe.model!r} separates {', '.join(sources)}"
+        raise EnhanceError(what, "say how often each is there: data.mixing.sources = { speech = 0.8, ... }")
+    if mixed is not None and tuple(mixed) != sources:
+        what = f"data.mixing.sources are {', '.join(mixed)}, those of {recipe.model!r} {', '.join(sources)}"
+        raise EnhanceError(what, "give both the same, in the same order (model_options.sources)")
+
+
 def origin(recipe: Recipe) -> dict[str, Any] | None:
     """Provenance of the checkpoint that training starts from: hours add up over continuations."""
-    return read_header(recipe.init)["provenance"] if recipe.init else None
+    return read_header(find(str(recipe.init)))["provenance"] if recipe.init else None
 
 
 def code_version() -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from enhance.data.dataset import MixtureDataset, loader, new_loader
@@ -15,8 +17,9 @@ from enhance.data.shards import ShardSet
 from enhance.data.store import Store
 from enhance.data.stream import ShardDataset
 from enhance.errors import EnhanceError
+from enhance.training import validate, validate_sources
 from enhance.training.recipe import Recipe
-from enhance.training.validate import KINDS, examples
+from enhance.training.validate import Scores
 
 AnyStore = Store | PairStore | ShardSet
 
@@ -35,7 +38,7 @@ def examples_per_step(recipe: Recipe, processes: int) -> int:
 
 
 def batches(recipe: Recipe, step: int, process: int = 0, processes: int = 1) -> DataLoader:
-    """Batches ``(mixture, target)``, each ``(batch, time)``, from an update on, without end.
+    """Batches of mixtures ``(batch, time)`` and targets ``(batch, [sources,] time)``, from an update on, without end.
 
     The processes share the examples out: together they see what one process with as many times the batch would.
     """
@@ -63,14 +66,49 @@ def drawn(batches: DataLoader) -> Iterator[Any]:
 
 def validation_clips(recipe: Recipe) -> int:
     """How many :func:`validation_list` holds, at most."""
-    return recipe.valid.clips * (1 if recipe.data.kind == "pairs" else len(KINDS))
+    if recipe.data.kind == "pairs":
+        return recipe.valid.clips
+    mixed = recipe.data.mixing.sources
+    return recipe.valid.clips * len(validate.KINDS if mixed is None else validate_sources.kinds([*mixed]))
 
 
 def validation_list(
     recipe: Recipe, store: AnyStore, done: Callable[[], object] = lambda: None
 ) -> dict[str, list[Example]]:
     """The fixed list of held-out examples by kind; ``done`` is called after each."""
+    clips, seconds, mixing = recipe.valid.clips, recipe.valid.seconds, recipe.data.mixing
     if isinstance(store, PairStore):
-        return valid_examples(store, recipe.valid.clips, recipe.valid.seconds)
+        return valid_examples(store, clips, seconds)
     held_out = store.held_out() if isinstance(store, ShardSet) else store
-    return examples(held_out, recipe.valid.clips, recipe.valid.seconds, done)
+    if mixing.sources is not None:
+        return validate_sources.examples(held_out, [*mixing.sources], mixing.interferers, clips, seconds, done)
+    return validate.examples(held_out, clips, seconds, done)
+
+
+class Validation:
+    """The fixed list, the scores of its mixtures, and how those of a model are made and judged.
+
+    ``done`` is called twice for each of :func:`validation_clips`.
+    """
+
+    def __init__(self, recipe: Recipe, store: AnyStore, done: Callable[[], object] = lambda: None) -> None:
+        self.listed = validation_list(recipe, store, done)
+        mixed = recipe.data.mixing.sources
+        if mixed is None:
+            self.measure = validate
+            self.baseline = validate.untouched(self.listed, store.sample_rate, done)
+        else:
+            self.measure = validate_sources
+            self.baseline = validate_sources.untouched(self.listed, [*mixed], done)
+
+    def scores(self, model: nn.Module, device: torch.device, done: Callable[[], object] = lambda: None) -> Scores:
+        """Of that model; ``done`` is called after each example."""
+        return self.measure.validate(model, self.listed, device, done)
+
+    def steering_score(self, scores: Scores) -> float:
+        """The one number that picks the best checkpoint."""
+        return self.measure.steering_score(scores, self.baseline)
+
+    def line(self, scores: Scores) -> str:
+        """For the log."""
+        return self.measure.line(scores)

@@ -14,6 +14,7 @@ from torch.profiler import record_function
 from enhance import losses
 from enhance.console import warn
 from enhance.data.mixing import Example
+from enhance.losses.subsets import best_order
 from enhance.training import state as states
 from enhance.training.recipe import ALL, Recipe
 from enhance.training.setup import build_model, build_optimizers, compiler_found, learning_rate
@@ -100,10 +101,15 @@ class Step:
 
     def _gradients(self, batch: Example, trained: str, share: int) -> dict[str, Tensor]:
         """Add the gradient of one batch, over ``share``; gives its losses."""
-        mixture, target = (self.fabric.to_device(wave)[:, None] for wave in batch)  # (B, 1, T)
+        mixture, target = (self.fabric.to_device(wave) for wave in batch)
+        mixture = mixture[:, None]  # (B, C, T), C = 1
+        target = target.reshape(len(mixture), -1, 1, mixture.shape[-1])  # (B, S, C, T)
         with record_function("phase: forward"):
             *earlier, last = self._estimates(mixture, trained)
+        mixture = mixture[:, None]  # (B, 1, C, T)
         with record_function("phase: losses"):
+            if self.recipe.permute:
+                target = target.take_along_dim(best_order(last, target)[:, :, None, None], dim=1)
             weighted = [(name, weight, loss, last) for name, (weight, loss) in self.losses.items()]
             if trained == ALL:
                 for part, estimate in zip(self.parts, earlier, strict=False):  # the last part's estimate is not earlier
@@ -116,12 +122,12 @@ class Step:
         return {"loss": total.detach()} | {name: term.detach() for name, term in terms.items()}
 
     def _estimates(self, mixture: Tensor, trained: str) -> list[Tensor]:
-        """Speech ``(B, 1, T)`` by each module of a cascade up to the trained one, or by the model."""
+        """Sources ``(B, S, C, T)`` by each module of a cascade up to the trained one, or by the model."""
         if self.parts:
             found: list[Tensor] = self.module.estimates(mixture, None if trained == ALL else trained)
         else:
             found = [self.module(mixture)]
-        return [estimates[:, 0].float() for estimates in found]
+        return [estimates.float() for estimates in found]
 
     def _skip(self, buffers: list[Tensor]) -> None:
         run = self.run

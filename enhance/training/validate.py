@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from enhance.metrics.stoi import stoi
 SEED = 20190224  # of the list; changing it makes scores incomparable
 SI_SDR_CAP = 30.0  # dB; more than that nobody hears, and clean speech has no limit
 
-_PLAIN = {
+PLAIN: dict[str, Any] = {  # settings of mixtures without anything that a kind does not name
     "clean": 0.0,
     "noise_only": 0.0,
     "second": 0.0,
@@ -33,7 +34,7 @@ _PLAIN = {
     "level_db": (-35.0, -20.0),
 }
 KINDS: dict[str, MixingConfig] = {
-    name: MixingConfig(**{**_PLAIN, **changes})  # pyright: ignore[reportArgumentType]
+    name: MixingConfig(**{**PLAIN, **changes})
     for name, changes in {
         "noise": {"interferers": {"noise": 1.0}},
         "music": {"interferers": {"music": 1.0}},
@@ -128,6 +129,11 @@ def untouched(listed: dict[str, list[Example]], sample_rate: int, done: Callable
             return mixture[:, None]
 
     return validate(Same(), listed, torch.device("cpu"), done)
+
+
+def line(scores: Scores) -> str:
+    """Scores for a line of the log: PESQ, STOI and SI-SDR of each kind."""
+    return "  ".join(f"{kind} {row['pesq']:.2f}/{row['stoi']:.3f}/{row['si_sdr']:.1f}" for kind, row in scores.items())
 
 
 def steering_score(scores: Scores, baseline: Scores) -> float:

@@ -28,8 +28,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def triple() -> tuple[Tensor, Tensor, Tensor]:
-    """A half-good estimate, its target, and the mixture, (3, T)."""
-    target, disturbance = noise(3, LENGTH), noise(3, LENGTH, seed=1)
+    """A half-good estimate, its target, and the mixture: three of one source and one channel."""
+    target, disturbance = noise(3, 1, 1, LENGTH), noise(3, 1, 1, LENGTH, seed=1)
     return target + 0.3 * disturbance, target, target + disturbance
 
 
@@ -54,8 +54,8 @@ def test_is_a_scalar_with_finite_gradient_and_least_at_the_target(name, triple):
 @pytest.mark.parametrize("estimate", [0.0, 0.1])
 def test_silence_is_finite(name, estimate, target, mixture):
     """Each of the three silent or not, in every combination: value and gradient are finite."""
-    guess = (estimate * noise(2, LENGTH)).requires_grad_()
-    value = create(name)(guess, target * noise(2, LENGTH), mixture * noise(2, LENGTH, seed=1))
+    guess = (estimate * noise(2, 1, 1, LENGTH)).requires_grad_()
+    value = create(name)(guess, target * noise(2, 1, 1, LENGTH), mixture * noise(2, 1, 1, LENGTH, seed=1))
     value.backward()
     assert torch.isfinite(value)
     assert guess.grad is not None
@@ -64,7 +64,8 @@ def test_silence_is_finite(name, estimate, target, mixture):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_one_sample_is_enough(name):
-    assert torch.isfinite(create(name)(torch.ones(1, 1), 0.5 * torch.ones(1, 1), torch.ones(1, 1)))
+    ones = torch.ones(1, 1, 1, 1)
+    assert torch.isfinite(create(name)(ones, 0.5 * ones, ones))
 
 
 @pytest.mark.parametrize("name", ["wsdr", "si_sdr", "snr", "compressed_spectrum", "multi_resolution_stft"])

@@ -1,0 +1,107 @@
+"""Validation of a separator: a fixed list of mixtures of held-out recordings, and the SI-SDR gained by each source.
+
+The functions are those of validate.py.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import nn
+
+from enhance.data.mixing import SILENT, Example, Interferer, MixingConfig, Source, SourceMixer
+from enhance.data.store import Recordings
+from enhance.metrics.si_sdr import si_sdr
+from enhance.training.validate import PLAIN, SEED, SI_SDR_CAP, Scores
+
+RELATIVE_DB = (-2.5, 2.5)  # of each source: at most 5 dB between two of them
+
+
+def kinds(sources: Sequence[Source]) -> list[str]:
+    """What mixtures there are: two of the sources or more, joined by ``+``."""
+    sizes = range(2, len(sources) + 1)
+    return ["+".join(chosen) for size in sizes for chosen in combinations(sources, size)]
+
+
+def examples(
+    store: Recordings,
+    sources: Sequence[Source],
+    interferers: dict[Interferer, float],
+    clips: int,
+    seconds: float,
+    done: Callable[[], object] = lambda: None,
+) -> dict[str, list[Example]]:
+    """``clips`` mixtures of each kind from the split ``valid``, the same at every call.
+
+    Those in which one of their sources is silent are passed over. ``done`` is called after each one.
+    """
+    found: dict[str, list[Example]] = {}
+    for kind in kinds(sources):
+        there = {name: float(name in kind.split("+")) for name in sources}
+        settings = {"sources": there, "interferers": interferers, "relative_db": RELATIVE_DB}
+        config = MixingConfig(**{**PLAIN, **settings})
+        mixer = SourceMixer(store, "valid", config, round(seconds * store.sample_rate), SEED)
+        epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
+        while len(found[kind]) < clips and index < 10 * clips:
+            example = mixer.example(epoch, index)
+            index += 1
+            energies = np.square(example.target).mean(-1)
+            if (energies > SILENT**2).sum() == len(kind.split("+")):
+                found[kind].append(example)
+                done()
+    return found
+
+
+def validate(
+    model: nn.Module,
+    listed: dict[str, list[Example]],
+    device: torch.device,
+    done: Callable[[], object] = lambda: None,
+) -> Scores:
+    """Mean SI-SDR (dB, within ±30) of each source in each kind of mixture that it is in, by the source's name."""
+    sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
+    model.eval()
+    scores: Scores = {}
+    for kind, found in listed.items():
+        rows: dict[str, list[float]] = {name: [] for name in kind.split("+")}
+        for mixture, target in found:
+            with torch.inference_mode():
+                estimates = model(torch.from_numpy(mixture)[None, None].to(device))[0, :, 0].float().cpu().numpy()
+            for name, row in rows.items():
+                source = sources.index(name)
+                row.append(float(np.clip(si_sdr(target[source], estimates[source]), -SI_SDR_CAP, SI_SDR_CAP)))
+            done()
+        if found:
+            scores[kind] = {name: mean(row) for name, row in rows.items()}
+    return scores
+
+
+def untouched(
+    listed: dict[str, list[Example]], sources: Sequence[Source], done: Callable[[], object] = lambda: None
+) -> Scores:
+    """The scores of the mixtures themselves."""
+
+    class Same(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sources = tuple(sources)
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            return mixture[:, None].expand(-1, len(self.sources), -1, -1)
+
+    return validate(Same(), listed, torch.device("cpu"), done)
+
+
+def line(scores: Scores) -> str:
+    """Scores for a line of the log: SI-SDR (dB) of each source in each kind of mixture."""
+    return "  ".join(f"{kind} {'/'.join(f'{value:.1f}' for value in row.values())}" for kind, row in scores.items())
+
+
+def steering_score(scores: Scores, baseline: Scores) -> float:
+    """The one number that picks the best checkpoint: the mean over kinds and their sources of the gain in dB."""
+    return mean(mean(value - baseline[kind][name] for name, value in row.items()) for kind, row in scores.items())
