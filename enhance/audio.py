@@ -240,8 +240,9 @@ class SoundFileWriter:
         """Append ``(channels, time)``; OSError if the disk does not take it."""
         import soundfile
 
-        data = self._integers(wave) if self.bits else wave
-        frames = np.ascontiguousarray(data.T)
+        frames = np.ascontiguousarray(wave.T)
+        if self.bits:
+            frames = self._integers(frames)
         try:
             for start in range(0, len(frames), SLICE):
                 self.sound.write(frames[start : start + SLICE])
@@ -252,8 +253,13 @@ class SoundFileWriter:
     def _integers(self, wave: np.ndarray) -> np.ndarray:
         self.clipped += int(np.count_nonzero(np.abs(wave) > 1))
         scale = 2.0 ** (self.bits - 1)
-        rounded = np.rint(wave.astype(np.float64) * scale).clip(-scale, scale - 1)
-        return rounded.astype(np.int32) << (32 - self.bits)  # libsndfile takes the upper bits
+        exact = np.float32 if self.bits <= 24 else np.float64  # holds every integer of so many bits
+        scaled = np.multiply(wave, scale, dtype=exact)
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, -scale, scale - 1, out=scaled)
+        integers = scaled.astype(np.int32)
+        integers <<= 32 - self.bits  # libsndfile takes the upper bits
+        return integers
 
     def finish(self) -> None:
         """End the file and read its header again: some of libsndfile's encoders are silent on a full disk."""
