@@ -303,39 +303,14 @@ def write(path: str | Path, wave: np.ndarray, sample_rate: int, subtype: str | N
             writer.finish()
 
 
-class Resampler:
-    """A streaming resampler without delay: n samples become exactly ceil(n * to_rate / from_rate)."""
-
-    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
-        import soxr
-
-        self.from_rate, self.to_rate, self.channels = from_rate, to_rate, channels
-        self.taken = self.given = 0
-        self.stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="VHQ")
-
-    def push(self, wave: np.ndarray) -> np.ndarray:
-        """The next ``(channels, time)`` to as much as can be said of the output, ``(channels, time)``."""
-        self.taken += wave.shape[1]
-        return self._give(wave, last=False)
-
-    def finish(self) -> np.ndarray:
-        """The rest of the output."""
-        zeros = np.zeros((self.channels, self.from_rate // self.to_rate + 2), dtype=np.float32)
-        return self._give(zeros, last=True)
-
-    def _give(self, wave: np.ndarray, last: bool) -> np.ndarray:
-        data = np.ascontiguousarray(wave.T, dtype=np.float32)
-        resampled = self.stream.resample_chunk(data, last=last).T  # (channels, time)
-        room = -(-self.taken * self.to_rate // self.from_rate) - self.given if last else resampled.shape[1]
-        self.given += min(room, resampled.shape[1])
-        return resampled[:, :room]
-
-
 def resample(wave: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """``(..., time)`` at another rate (Hz): float32 ``(..., ceil(time * to_rate / from_rate))``, no delay."""
     if from_rate == to_rate:
         return np.asarray(wave, dtype=np.float32)
-    flat = np.reshape(wave, (-1, np.shape(wave)[-1]))
-    resampler = Resampler(from_rate, to_rate, len(flat))
-    result = np.concatenate((resampler.push(flat), resampler.finish()), axis=1)
-    return result.reshape(*np.shape(wave)[:-1], -1)
+    import soxr
+
+    flat = np.reshape(wave, (-1, np.shape(wave)[-1])).astype(np.float32)  # (rows, T)
+    length = -(-flat.shape[1] * to_rate // from_rate)
+    padded = np.pad(flat, ((0, 0), (0, from_rate // to_rate + 2)))  # the last samples as well
+    result = soxr.resample(padded.T, from_rate, to_rate, quality="VHQ").T[:, :length]
+    return np.ascontiguousarray(result).reshape(*np.shape(wave)[:-1], -1)

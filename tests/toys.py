@@ -79,6 +79,25 @@ class Recurrent(nn.Module):
         return line[..., : chunk.shape[-1]][:, None], (level, line[..., chunk.shape[-1] :])
 
 
+class Late(nn.Module):
+    """Half the input, ``latency`` samples late, in blocks of ``block``: a stream that costs nothing."""
+
+    sources = ("speech",)
+
+    def __init__(self, block: int = 256, latency: int = 256, sample_rate: int = 16000, channels: int = 1) -> None:
+        super().__init__()
+        self.block, self.latency, self.sample_rate, self.channels = block, latency, sample_rate, channels
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return 0.5 * mixture[:, None]
+
+    def stream(self, chunk: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert chunk.shape[-1] % self.block == 0
+        before = torch.zeros(*chunk.shape[:-1], self.latency) if state is None else state
+        line = torch.cat((before, chunk), dim=-1)
+        return 0.5 * line[..., : chunk.shape[-1]][:, None], line[..., chunk.shape[-1] :]
+
+
 def noise(seconds: float, sample_rate: int, channels: int = 1, level: float = 0.1, seed: int = 0) -> np.ndarray:
     """White noise ``(channels, time)``, float32."""
     frames = round(seconds * sample_rate)

@@ -13,7 +13,7 @@ import sys
 import typer
 
 from enhance import __version__
-from enhance.cli import bench, denoise, models, prepare, train
+from enhance.cli import bench, denoise, export, live, models, prepare, train
 from enhance.console import stderr
 from enhance.errors import EnhanceError
 
@@ -47,6 +47,8 @@ app.command(name="train")(train.train)
 app.command(name="prepare")(prepare.prepare)
 app.command(name="models")(models.models)
 app.command(name="bench")(bench.bench)
+app.command(name="live")(live.live)
+app.command(name="export")(export.export)
 
 
 def _terminated(*_: object) -> None:

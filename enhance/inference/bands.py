@@ -12,8 +12,8 @@ import math
 import numpy as np
 import torch
 
-from enhance.audio import Resampler
 from enhance.inference.chunks import ContextChunks, Fifo, StreamChunks
+from enhance.inference.resampler import Resampler
 
 HOP_SECONDS = 0.005
 ATTACK_SECONDS = 0.010  # time constant with which the gain rises
@@ -46,18 +46,23 @@ class UpperGain:
         self.frames_per_sample = model_rate / file_rate / self.hop
         self.gains = np.ones((channels, 0), dtype=np.float32)  # of frames, from `first` on
         self.first = 0
-        self.given = 0  # samples at the file's rate
+        self.taken = 0  # samples at the model's rate
+        self.given = 0  # and at the file's
         self.latest: list[float] = []
+
+    def ready(self, taken: int) -> int:
+        """Gains that can be given when so many samples of the model are there."""
+        frames = max(0, (taken - len(self.window) // 2) // self.hop + 1)
+        return math.floor((frames - 1) / self.frames_per_sample) + 1 if frames else 0
 
     def push(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """The next ``(channels, time)`` of a model's input and output to gains at the file's rate."""
         self.waiting.append(np.concatenate((before, after)))
+        self.taken += before.shape[1]
         count = max(0, (len(self.waiting) - len(self.window)) // self.hop + 1)
         if count:
             self._frames(count)
-        frames = self.first + self.gains.shape[1]
-        covered = math.floor((frames - 1) / self.frames_per_sample) + 1 if frames else 0
-        return self._interpolated(max(0, covered - self.given))
+        return self._interpolated(max(0, self.ready(self.taken) - self.given))
 
     def finish(self, length: int) -> np.ndarray:
         """The rest, up to ``length`` samples in all: the last gain is held."""
@@ -122,6 +127,12 @@ class Bands:
         self.pairs = Fifo(2 * channels)  # at the file's rate
         self.gains = Fifo(channels)
         self.taken = 0
+
+    def ready(self, taken: int) -> int:
+        """Samples of both that can be given when so many are there (for a model that streams)."""
+        assert isinstance(self.chunks, StreamChunks)
+        clean = self.chunks.ready(self.down.ready(taken))
+        return min(taken, self.up.ready(clean), self.gain.ready(clean))
 
     def push(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The next block to the next pair of input and clean signal."""

@@ -59,13 +59,16 @@ def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
 
 
 class Chunked:
-    """Blocks of a mixture in, blocks of the estimate out: what both kinds of model share."""
+    """Blocks of a mixture in, blocks of the estimate out: what both kinds of model share.
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
+    A chunk has ``seconds`` of audio, all channels together, or the least that the model takes.
+    """
+
+    def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
         self.model: Any = model
         self.device = device
         self.joint = model.channels != 1
-        self.samples = round(CHUNK_SECONDS / channels * self.model.sample_rate)  # wanted in a chunk
+        self.samples = round(seconds / channels * self.model.sample_rate)  # wanted in a chunk
         self.waiting = Fifo(channels)
         self.taken: int = 0
         self.given: int = 0
@@ -88,8 +91,8 @@ class ContextChunks(Chunked):
     a whole pass, are cut off.
     """
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
-        super().__init__(model, channels, device)
+    def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
+        super().__init__(model, channels, device, seconds)
         self.left, self.right = self.model.context
         self.align = getattr(model, "align", 1)
         self.step = max(self.samples, self.left + self.right)
@@ -123,12 +126,16 @@ class ContextChunks(Chunked):
 class StreamChunks(Chunked):
     """A model that carries its state from chunk to chunk; its delay is taken off."""
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
-        super().__init__(model, channels, device)
+    def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
+        super().__init__(model, channels, device, seconds)
         self.block = self.model.block
         self.step = max(1, round(self.samples / self.block)) * self.block
         self.delay = self.model.latency  # samples to be thrown away before the first of the estimate
         self.state = None
+
+    def ready(self, taken: int) -> int:
+        """Samples of the estimate that can be given when so many of the mixture are there."""
+        return max(0, taken // self.step * self.step - self.model.latency)
 
     def push(self, wave: np.ndarray) -> np.ndarray:
         """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
@@ -156,6 +163,8 @@ class StreamChunks(Chunked):
         return self._array(estimates[..., skipped:])
 
 
-def chunked(model: nn.Module, channels: int, device: torch.device) -> ContextChunks | StreamChunks:
+def chunked(
+    model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS
+) -> ContextChunks | StreamChunks:
     """``push`` and ``finish`` for a model in evaluation mode on ``device``, by the reach that it declares."""
-    return (StreamChunks if hasattr(model, "stream") else ContextChunks)(model, channels, device)
+    return (StreamChunks if hasattr(model, "stream") else ContextChunks)(model, channels, device, seconds)

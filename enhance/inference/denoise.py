@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
 from enhance.inference.bands import Bands
-from enhance.inference.chunks import Fifo, check_denoiser, chunked
+from enhance.inference.chunks import (
+    CHUNK_SECONDS,
+    ContextChunks,
+    Fifo,
+    StreamChunks,
+    check_denoiser,
+    chunked,
+)
 from enhance.inference.device import find_device
 from enhance.models.checkpoint import DEFAULT, load_model
 
@@ -23,8 +30,8 @@ Wave = TypeVar("Wave", np.ndarray, Tensor)
 class SameRate:
     """A model at the rate of the file: pairs of input and clean signal, as :class:`Bands` gives them."""
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device) -> None:
-        self.chunks = chunked(model, channels, device)
+    def __init__(self, chunks: ContextChunks | StreamChunks, channels: int) -> None:
+        self.chunks = chunks
         self.inputs = Fifo(channels)
 
     def push(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +41,18 @@ class SameRate:
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         return self.inputs.take(len(self.inputs)), self.chunks.finish()
+
+
+def chain(
+    model: nn.Module, sample_rate: int, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS
+) -> SameRate | Bands:
+    """``push`` and ``finish`` for blocks ``(channels, time)`` at ``sample_rate``, whatever the model's rate.
+
+    The model gets chunks of ``seconds``, all channels together.
+    """
+    chunks = chunked(model, channels, device, seconds)
+    rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
+    return SameRate(chunks, channels) if rate == sample_rate else Bands(chunks, rate, sample_rate, channels)
 
 
 def denoised(
@@ -49,17 +68,14 @@ def denoised(
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
     clean``. The model's rate may differ. EnhanceError if the model gives NaN.
     """
-    if model.sample_rate == sample_rate:
-        chain = SameRate(model, channels, device)
-    else:
-        rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
-        chain = Bands(chunked(model, channels, device), rate, sample_rate, channels)
+    stages = chain(model, sample_rate, channels, device)
     for block in blocks:
-        yield _mixed(*chain.push(block), strength)
-    yield _mixed(*chain.finish(), strength)
+        yield mixed(*stages.push(block), strength)
+    yield mixed(*stages.finish(), strength)
 
 
-def _mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """The input, and the output that ``strength`` makes of both; EnhanceError if the model gave NaN."""
     if not np.isfinite(clean).all():
         raise EnhanceError("the model's output is not finite", "try --device cpu, or train the model again")
     return wave, np.float32(1 - strength) * wave + np.float32(strength) * clean

@@ -1,4 +1,4 @@
-"""The streaming resampler: length, delay, precision."""
+"""Resampling of a whole signal: length, delay, precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import noise
 
-from enhance.audio import Resampler, resample
+from enhance.audio import resample
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000, 96000]
 
@@ -18,16 +18,6 @@ RATES = [8000, 11025, 16000, 22050, 44100, 48000, 96000]
 def test_length_is_exact(from_rate: int, to_rate: int, frames: int):
     wave = noise(1, frames, 2)
     assert resample(wave, from_rate, to_rate).shape == (2, -(-frames * to_rate // from_rate))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.sampled_from([44100, 22050, 8000]), st.integers(1, 30000), st.integers(100, 9000))
-def test_blocks_give_what_the_whole_gives(rate: int, frames: int, block: int):
-    wave = noise(1, frames)
-    resampler = Resampler(rate, 16000, 1)
-    parts = [resampler.push(wave[:, start : start + block]) for start in range(0, frames, block)]
-    together = np.concatenate((*parts, resampler.finish()), axis=1)
-    np.testing.assert_allclose(together, resample(wave, rate, 16000), atol=1e-6)
 
 
 @pytest.mark.parametrize("to_rate", RATES)

