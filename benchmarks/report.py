@@ -81,6 +81,27 @@ def footprint_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def runtimes() -> str:
+    """Markdown: a streaming model in PyTorch and in ONNX Runtime, block by block and in long chunks."""
+    found = read("runtimes")
+    lines = ["| | audio at a time (ms) | median (ms) | 99 % within (ms) | real-time factor |", "| --- " * 5 + "|"]
+    for row in found["times"]:
+        numbers = f"{row['chunk_ms']:.1f} | {row['median_ms']:.2f} | {row['p99_ms']:.2f} | {row['rtf']:.3f}"
+        lines.append(f"| {row['name']} | {numbers} |")
+    delays = ", ".join(
+        f"{row['delay_ms']:.0f} ms at {row['name'].rpartition(', ')[2]}" for row in found["times"] if "delay_ms" in row
+    )
+    return f"""# PyTorch and ONNX Runtime
+
+`{found["model"]}` on one thread, processor time (`python benchmarks/runtimes.py --json benchmarks/results/runtimes.json`).
+The file that `enhance export` writes has {found["bytes"] / 1e6:.1f} MB and differs from PyTorch by {found["difference"]:.0e} at most over {found["minutes"]} minutes.
+
+{chr(10).join(lines)}
+
+Delay of `enhance live`, a block included: {delays}. For real-time factors of other tools see the README.
+"""
+
+
 def results_section(header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
@@ -201,6 +222,7 @@ def main() -> None:
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
+        RESULTS / "runtimes.md": runtimes(),
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped()},
         tables.HERE / "README.md": tables.readme(),

@@ -33,6 +33,13 @@ NOT_RUN = {
     "tensorboard --logdir runs": "serves until it is stopped",
     "pip install '.[tune]'": "changes the environment",
     "pip install '.[dnsmos]'": "changes the environment",
+    "pip install '.[live]'": "changes the environment",
+    "pip install '.[export]'": "changes the environment",
+    "enhance live --list-devices": "no sound card",
+    "enhance live": "no sound card",
+    'enhance live --input "USB Audio" --output 3 --rate 48000': "no sound card",
+    "arecord -q -t raw -f S16_LE -r 48000 -c 1 | enhance live --stdin --rate 48000 | "
+    "aplay -q -t raw -f S16_LE -r 48000 -c 1": "no sound card",
     "enhance prepare recipes/musan-mix --data runs/data/musan-mix": "downloads 11 GB: tests/data/test_musan_mix.py",
     "enhance prepare recipes/musan-mix --data runs/data/musan-mix --from /data/musan --from /data/DNS-Challenge": (
         "the collections are no part of the repository: tests/data/test_musan_mix.py"
