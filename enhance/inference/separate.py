@@ -1,8 +1,9 @@
-"""One signal through a separator, block by block."""
+"""One signal through a separator, block by block, and the Python API on top of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from torch import nn
 
 from enhance.errors import EnhanceError
 from enhance.inference.bands import Bands
-from enhance.inference.chunks import chunked
-from enhance.inference.denoise import SameRate
+from enhance.inference.chunks import check_channels, chunked
+from enhance.inference.denoise import SameRate, in_use, two_seconds
+from enhance.inference.device import find_device
+from enhance.models.checkpoint import load_model
 
+DEFAULT = "separator-s"
 RESIDUAL = "residual"  # what is left of the input without the other parts
 
 
@@ -50,6 +54,36 @@ def _chosen(
     if RESIDUAL in parts:
         found[RESIDUAL] = wave - np.sum([found[name] for name in parts if name != RESIDUAL], axis=0)
     return wave, np.concatenate([found[name] for name in parts])
+
+
+def separate(
+    wave: np.ndarray, sample_rate: int, model: str | Path | nn.Module | None = None, device: str = "auto"
+) -> dict[str, np.ndarray]:
+    """The sources of a recording, by name.
+
+    ``wave`` is an array of floats, full scale ±1, ``(time,)`` or ``(channels, time)``; ``sample_rate`` in Hz is any.
+    Each source has its shape and dtype. ``model`` is a name, a checkpoint or a model, as in :func:`enhance.denoise`;
+    ``None`` is the default separator.
+
+    Raises EnhanceError for integers, NaN, an unknown model or device, or channels that the model does not take.
+    """
+    where = find_device(device)
+    if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
+        what = f"samples of type {wave.dtype}, shape {wave.shape}"
+        raise EnhanceError(what, "give floats, full scale ±1, (time,) or (channels, time)")
+    if not np.isfinite(wave).all():
+        raise EnhanceError("the wave holds NaN or infinity", "repair it before separating")
+    network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
+    sources: tuple[str, ...] = network.sources  # pyright: ignore[reportAssignmentType]
+    if wave.size == 0:
+        return {name: wave.copy() for name in sources}
+    signal = np.atleast_2d(wave).astype(np.float32)
+    check_channels(network, len(signal), "the wave")
+    with in_use(network, where):
+        pairs = separated(two_seconds(signal, sample_rate), network, sample_rate, len(signal), where, sources)
+        estimates = np.concatenate([parts for _, parts in pairs], axis=1)
+    parts = np.split(estimates.astype(wave.dtype), len(sources))
+    return {name: part.reshape(wave.shape) for name, part in zip(sources, parts, strict=True)}
 
 
 def choose_parts(model: nn.Module, wanted: Sequence[str], residual: bool) -> list[str]:

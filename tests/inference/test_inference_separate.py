@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Shares, difference_db, noise
 
+import enhance
 from enhance import audio
 from enhance.errors import EnhanceError
 from enhance.inference import chunks
@@ -108,6 +109,34 @@ def test_which_parts():
 def test_output_that_is_not_finite_is_refused():
     with pytest.raises(EnhanceError, match="the model's output is not finite"):
         parts_of(noise(1, 100), 16000, Shares({"a": np.nan}), ["a"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [None, 1, 2])
+def test_the_python_api_keeps_shape_and_type_and_the_model(separator: str, dtype: type, channels: int | None):
+    wave = noise(1, 44100, channels or 1).astype(dtype)
+    wave = wave[0] if channels is None else wave
+    model = load_model(separator).train()
+    found = enhance.separate(wave, 44100, model, device="cpu")
+    assert list(found) == ["speech", "music", "noise"]
+    assert {(part.shape, part.dtype) for part in found.values()} == {(wave.shape, wave.dtype)}
+    assert model.training
+    np.testing.assert_allclose(sum(found.values()), wave, atol=1e-5)
+    assert {part.shape for part in enhance.separate(wave[..., :0], 44100, model).values()} == {(*wave.shape[:-1], 0)}
+
+
+@pytest.mark.parametrize(
+    ("wave", "message"),
+    [
+        (np.zeros(100, np.int16), r"samples of type int16, shape \(100,\): give floats"),
+        (np.zeros((1, 2, 100)), r"shape \(1, 2, 100\)"),
+        (np.full(100, np.nan), "the wave holds NaN or infinity"),
+        (np.zeros((1, 100)), "the wave: has 1 channels, the model wants 2"),
+    ],
+)
+def test_what_the_python_api_refuses(wave: np.ndarray, message: str):
+    with pytest.raises(EnhanceError, match=message):
+        enhance.separate(wave, 16000, Shares({"a": 1.0}, channels=2))
 
 
 @pytest.mark.parametrize("name", shipped())
