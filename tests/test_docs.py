@@ -55,6 +55,10 @@ NOT_RUN = {
     "spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors": (
         "needs three networks: tests/benchmarks/test_hybrid_comparison.py"
     ),
+    "enhance blend fit VALIDATION --models runs/a/best.safetensors,runs/b/best.safetensors -o blend.toml": (
+        "needs two networks: tests/cli/test_blend.py"
+    ),
+    "enhance separate talk.mp4 -o stems/ --blend blend.toml": "likewise",
     "enhance train recipes/voicebank --devices 2": "two processes: tests/training/test_ddp.py",
     "enhance train recipes/voicebank/ablation --sweep": "twelve large nets: tests/training/test_sweep_and_tune.py",
     "enhance bench runs/data/voicebank/test --models runs/dcunet20/best.safetensors "

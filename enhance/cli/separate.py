@@ -11,6 +11,9 @@ def separate(
     inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns."),
     output: str = typer.Option(..., "--output", "-o", metavar="DIR", help="Folder: DIR/TRACK/SOURCE.wav."),
     model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
+    blend: str | None = typer.Option(
+        None, "--blend", metavar="FILE", help="In place of --model: several, weighted as `enhance blend fit` wrote it."
+    ),
     sources: str = typer.Option("", "--sources", help="Only these, with commas, for instance speech."),
     residual: bool = typer.Option(False, "--residual", help="Also write what the written sources leave of the input."),
     ending: str | None = typer.Option(
@@ -30,12 +33,14 @@ def separate(
     appears when it is complete.
     """
     from enhance.cli.denoise import process
+    from enhance.inference.blend import load_blend
     from enhance.inference.separate import choose_parts
     from enhance.inference.tasks import Settings, plan_separation
     from enhance.models.checkpoint import load_model
 
     wanted = [name.strip() for name in sources.split(",") if name.strip()]
-    names = choose_parts(load_model(model), wanted, residual)
+    names = choose_parts(load_blend(blend) if blend else load_model(model), wanted, residual)
     suffix = f".{ending.removeprefix('.').lower()}" if ending else None
     tasks = plan_separation(inputs, output, names, suffix, force)
-    process(tasks, Settings(model, device, prevent_clipping=prevent_clipping), jobs, as_json)
+    settings = Settings(blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None)
+    process(tasks, settings, jobs, as_json)

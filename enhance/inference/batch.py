@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
@@ -29,11 +30,10 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
     from enhance.inference.denoise import check_strength
     from enhance.inference.device import find_device
     from enhance.inference.output import choose_encoding
-    from enhance.models.checkpoint import load_model
 
     check_strength(settings.strength)
     find_device(settings.device)
-    model = load_model(settings.model)
+    model = _load(settings)
     failed, seconds = [], 0.0
     for task in tasks:
         try:
@@ -73,11 +73,10 @@ def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
     from enhance.inference.device import find_device
     from enhance.inference.files import denoise_file, separate_file
     from enhance.inference.memory import keep_freed_memory
-    from enhance.models.checkpoint import load_model
 
     keep_freed_memory()
     device = find_device(settings.device)
-    model = load_model(settings.model, device)
+    model = _load(settings, device)
 
     def work_on(task: AnyTask, progress: Progress) -> Result:
         try:
@@ -92,6 +91,13 @@ def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
             return Result(task.source, task.target, error=f"{task.source}: {type(error).__name__}: {error}")
 
     return work_on
+
+
+def _load(settings: Settings, device: Any = "cpu") -> Any:
+    from enhance.inference.blend import load_blend
+    from enhance.models.checkpoint import load_model
+
+    return (load_blend if settings.blend else load_model)(settings.model, device)
 
 
 @dataclass

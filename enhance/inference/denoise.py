@@ -37,6 +37,14 @@ class SameRate:
         return self.inputs.take(len(self.inputs)), self.chunks.finish()
 
 
+def chain(model: nn.Module, sample_rate: int, channels: int, device: torch.device) -> SameRate | Bands:
+    """``push`` and ``finish`` for blocks ``(channels, time)`` at ``sample_rate``, whatever the model's rate."""
+    rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
+    if rate == sample_rate:
+        return SameRate(model, channels, device)
+    return Bands(chunked(model, channels, device), rate, sample_rate, channels)
+
+
 def denoised(
     blocks: Iterable[np.ndarray],
     model: nn.Module,
@@ -50,14 +58,10 @@ def denoised(
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
     clean``. The model's rate may differ. EnhanceError if the model gives NaN.
     """
-    if model.sample_rate == sample_rate:
-        chain = SameRate(model, channels, device)
-    else:
-        rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
-        chain = Bands(chunked(model, channels, device), rate, sample_rate, channels)
+    stages = chain(model, sample_rate, channels, device)
     for block in blocks:
-        yield _mixed(*chain.push(block), strength)
-    yield _mixed(*chain.finish(), strength)
+        yield _mixed(*stages.push(block), strength)
+    yield _mixed(*stages.finish(), strength)
 
 
 def _mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:

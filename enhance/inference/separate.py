@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from enhance.errors import EnhanceError
-from enhance.inference.bands import Bands
-from enhance.inference.chunks import check_channels, chunked
-from enhance.inference.denoise import SameRate, in_use, two_seconds
+from enhance.inference.blend import Blend, Blended, sources_of
+from enhance.inference.chunks import check_channels
+from enhance.inference.denoise import chain, in_use, two_seconds
 from enhance.inference.device import find_device
 from enhance.models.checkpoint import load_model
 
@@ -34,12 +34,11 @@ def separated(
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
     may differ. EnhanceError if the model gives NaN.
     """
-    rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
-    if rate == sample_rate:
-        stages = SameRate(model, channels, device)
+    if isinstance(model, Blend):
+        stages = Blended(model, sample_rate, channels, device)
     else:
-        stages = Bands(chunked(model, channels, device), rate, sample_rate, channels)
-    sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
+        stages = chain(model, sample_rate, channels, device)
+    sources = sources_of(model)
     for block in blocks:
         yield _chosen(*stages.push(block), sources, parts)
     yield _chosen(*stages.finish(), sources, parts)
@@ -74,7 +73,7 @@ def separate(
     if not np.isfinite(wave).all():
         raise EnhanceError("the wave holds NaN or infinity", "repair it before separating")
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
-    sources: tuple[str, ...] = network.sources  # pyright: ignore[reportAssignmentType]
+    sources = sources_of(network)
     if wave.size == 0:
         return {name: wave.copy() for name in sources}
     signal = np.atleast_2d(wave).astype(np.float32)
@@ -91,7 +90,7 @@ def choose_parts(model: nn.Module, wanted: Sequence[str], residual: bool) -> lis
 
     EnhanceError for a source that the model does not give.
     """
-    sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
+    sources = sources_of(model)
     for name in wanted:
         if name not in sources:
             raise EnhanceError(f"--sources {name}: the model has no such source", f"it gives {', '.join(sources)}")

@@ -51,6 +51,7 @@ class Settings:
     device: str = "auto"
     strength: float = 1.0
     prevent_clipping: bool = False
+    blend: bool = False  # ``model`` is the file of a blend
 
 
 @dataclass(frozen=True)
