@@ -22,7 +22,7 @@ from pathlib import Path
 
 from enhance.bench.plots import save_all
 from enhance.bench.records import by_system, dump, load
-from enhance.models.checkpoint import shipped
+from enhance.models.checkpoint import shipped_denoisers
 
 RESULTS = Path(__file__).parent / "results"
 SCORES = Path(__file__).parent / "peers" / "scores"
@@ -95,7 +95,7 @@ def main() -> None:
     for kind, given in (("noisy", data.name), ("clean", f"{data.name}_clean.csv")):
         folders = [path.parent for path in sorted((work / "peers" / kind).glob("*/system.json"))]
         name = given.removesuffix(".csv")
-        options = [given, "--models", ",".join(shipped()), "--jobs", str(arguments.jobs)]
+        options = [given, "--models", ",".join(shipped_denoisers()), "--jobs", str(arguments.jobs)]
         options += [part for folder in folders for part in ("--estimates", f"peers/{kind}/{folder.name}")]
         bench(work, [*options, "--records", f"{name}.jsonl", "--resume"], RESULTS / f"{name}.json")
         if arguments.peers:

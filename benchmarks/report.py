@@ -18,7 +18,7 @@ from training import speed_table
 from enhance.bench import table
 from enhance.bench.records import UNTOUCHED
 from enhance.models import create, presets
-from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header, shipped
+from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header, shipped, shipped_denoisers
 from enhance.models.cost import macs_per_second, parameters
 from enhance.models.provenance import audio_hours, hours
 
@@ -154,7 +154,7 @@ def models_section() -> str:
             model: Any = create(name)
         ahead = model.latency + model.block if hasattr(model, "stream") else model.context[1]
         rtf, scores, trained = "", [""] * 3, ""
-        if name in shipped() and len(model.sources) == 1:
+        if name in shipped_denoisers():
             row = scored[name]
             rtf = f"{row['rtf']:.3f}"
             scores = [
@@ -224,7 +224,7 @@ def main() -> None:
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
-        **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped()},
+        **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
         tables.HERE / "README.md": tables.readme(),
         hybrid_tables.HERE / "README.md": hybrid_tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),

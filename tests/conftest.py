@@ -64,6 +64,23 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def separator(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of a small ``separator-s`` whose random masks take any signal apart; mixture-consistent."""
+    import torch
+
+    from enhance.models import create, presets
+    from enhance.models.checkpoint import save
+
+    torch.manual_seed(0)
+    size = {"widths": [4, 6, 8], "hidden": 8, "blocks": 1}
+    model = create("separator-s", **size)
+    torch.nn.init.normal_(model.net.head.weight, std=0.5)  # pyright: ignore[reportAttributeAccessIssue]
+    path = tmp_path_factory.mktemp("model") / "separator.safetensors"
+    save(path, model, {**presets()["separator-s"][1], **size}, {})
+    return str(path)
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
     """Run ``enhance ARGUMENTS...`` in this process: exit code, stdout, stderr."""

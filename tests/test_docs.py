@@ -62,6 +62,10 @@ NOT_RUN = {
     "spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors": (
         "needs three networks: tests/benchmarks/test_hybrid_comparison.py"
     ),
+    "enhance blend fit VALIDATION --models runs/a/best.safetensors,runs/b/best.safetensors -o blend.toml": (
+        "needs two networks: tests/cli/test_blend.py"
+    ),
+    "enhance separate talk.mp4 -o stems/ --blend blend.toml": "likewise",
     "enhance train recipes/voicebank --devices 2": "two processes: tests/training/test_ddp.py",
     "enhance train recipes/voicebank/ablation --sweep": "twelve large nets: tests/training/test_sweep_and_tune.py",
     "enhance bench runs/data/voicebank/test --models runs/dcunet20/best.safetensors "
@@ -70,13 +74,16 @@ NOT_RUN = {
 
 
 @pytest.fixture
-def work(tmp_path: Path, audio_folders: dict[str, Path], ffmpeg: str, store, untrained: str, monkeypatch) -> Path:
-    """What a reader has who has done what the README says: also a prepared data set and a checkpoint."""
+def work(
+    tmp_path: Path, audio_folders: dict[str, Path], ffmpeg: str, store, untrained: str, separator: str, monkeypatch
+) -> Path:
+    """What a reader has who has done what the README says: also a prepared data set and checkpoints."""
     pages.fill(tmp_path, audio_folders, ffmpeg)
     (tmp_path / "runs" / "data").mkdir(parents=True)
     (tmp_path / "runs" / "data" / "mine").symlink_to(store.folder)
-    (tmp_path / "runs" / "mine").mkdir()
-    shutil.copy(untrained, tmp_path / "runs" / "mine" / "best.safetensors")
+    for name, checkpoint in {"mine": untrained, "separator-s": separator}.items():
+        (tmp_path / "runs" / name).mkdir()
+        shutil.copy(checkpoint, tmp_path / "runs" / name / "best.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

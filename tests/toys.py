@@ -22,6 +22,20 @@ class Gain(nn.Module):
         return self.gain * mixture[:, None]
 
 
+class Shares(nn.Module):
+    """A separator that gives each of its sources a share of the mixture."""
+
+    context = (0, 0)
+
+    def __init__(self, shares: dict[str, float], sample_rate: int = 16000, channels: int = 1) -> None:
+        super().__init__()
+        self.sources, self.shares = tuple(shares), tuple(shares.values())
+        self.sample_rate, self.channels = sample_rate, channels
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return torch.stack([share * mixture for share in self.shares], dim=1)
+
+
 class Fir(nn.Module):
     """A filter that looks ``left`` samples back and ``right`` ahead, with a grid of frames like an STFT's.
 

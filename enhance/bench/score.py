@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from enhance.bench.systems import System, estimate
 from enhance.errors import EnhanceError
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+NAMELESS = re.compile(r"s\d+")  # speakers of LibriMix and the like, in no order
 JOINT = ("bss_sdr", "bss_isr", "bss_sir", "bss_sar")  # metrics of all sources at once, where there are several
 
 
@@ -73,6 +75,8 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
         made = estimate(system, clip, mixture, rate, sources, job.device, job.align)
     except EnhanceError as error:
         return [Record(system.name, clip.id, source, error=str(error), tags=clip.tags) for source in sources]
+    if len(references) > 1 and all(NAMELESS.fullmatch(source) for source in references):
+        made.waves = in_best_order(references, made.waves)
     scores, reasons = _scores(job.metrics, references, made.waves, mixture, rate)
     return [
         Record(
@@ -87,6 +91,22 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
         )
         for source in sources
     ]
+
+
+def in_best_order(references: Mapping[str, np.ndarray], estimates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The estimates ``(channels, time)`` under the names of the references that they fit best, by SI-SDR.
+
+    As they are where no SI-SDR can be had: the metrics then say why.
+    """
+    from enhance.metrics.permutation import best_order
+
+    names = list(references)
+    try:
+        wanted, made = (np.stack([group[name].ravel() for name in names]) for group in (references, estimates))
+        order = best_order(wanted, made)
+    except (EnhanceError, ValueError):  # ValueError: of different lengths
+        return estimates
+    return {name: estimates[names[position]] for name, position in zip(names, order, strict=True)}
 
 
 Scores = dict[str, dict[str, float]]  # source -> metric -> value

@@ -125,31 +125,30 @@ def estimate(
     if system.kind == "mixture":
         return Estimate(dict.fromkeys(sources, mixture))
     if system.kind == "model":
-        return _run(system, mixture, sample_rate, device)
+        return _run(system, mixture, sample_rate, sources, device)
     paths = {source: estimate_path(Path(system.where), clip, source, len(sources)) for source in sources}
     return Estimate({source: _read(path, mixture, sample_rate, align) for source, path in paths.items()})
 
 
 @cache
 def _loaded(name: str, device: str) -> Any:
-    import torch
-
-    from enhance.inference.denoise import denoise
+    from enhance.inference.separate import separate
     from enhance.models.checkpoint import load_model
 
-    model = load_model(name, device)
-    denoise(torch.zeros(1, 16000), 16000, model, device=device)  # the first run prepares things: not to be timed
+    model: Any = load_model(name, device)
+    silence = np.zeros((model.channels, 16000), dtype=np.float32)
+    separate(silence, 16000, model, device)  # the first run prepares things: not to be timed
     return model
 
 
-def _run(system: System, mixture: np.ndarray, sample_rate: int, device: str) -> Estimate:
-    from enhance.inference.denoise import denoise
+def _run(system: System, mixture: np.ndarray, sample_rate: int, sources: Sequence[str], device: str) -> Estimate:
+    from enhance.inference.separate import separate
 
     model = _loaded(system.where, device)
     began = time.process_time()
-    wave = denoise(mixture, sample_rate, model, device=device)
+    waves = separate(mixture, sample_rate, model, device)
     elapsed = time.process_time() - began
-    return Estimate({model.sources[0]: wave}, elapsed if device == "cpu" else None)
+    return Estimate({source: waves[source] for source in sources}, elapsed if device == "cpu" else None)
 
 
 def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.ndarray:

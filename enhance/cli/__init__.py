@@ -13,7 +13,7 @@ import sys
 import typer
 
 from enhance import __version__
-from enhance.cli import bench, denoise, export, live, models, prepare, train
+from enhance.cli import bench, blend, denoise, export, live, models, prepare, separate, train
 from enhance.console import stderr
 from enhance.errors import EnhanceError
 
@@ -43,6 +43,8 @@ def _options(
 
 
 app.command(name="denoise")(denoise.denoise)
+app.command(name="separate")(separate.separate)
+app.add_typer(blend.app, name="blend")
 app.command(name="train")(train.train)
 app.command(name="prepare")(prepare.prepare)
 app.command(name="models")(models.models)

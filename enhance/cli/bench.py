@@ -25,7 +25,9 @@ def bench(
         "CSV manifest. By default a dozen clips that come with the package.",
         show_default=False,
     ),
-    models: str = typer.Option("", "--models", "-m", help="Names or checkpoints, with commas. Default: all shipped."),
+    models: str = typer.Option(
+        "", "--models", "-m", help="Names or checkpoints, with commas. Default: shipped denoisers."
+    ),
     estimates: list[str] = typer.Option(
         [],
         "--estimates",
@@ -53,7 +55,7 @@ def bench(
     be scored is reported, not dropped.
     """
     from enhance.bench.run import SHIPPED, Request, prepare
-    from enhance.models.checkpoint import shipped
+    from enhance.models.checkpoint import shipped_denoisers
 
     if as_json + as_csv + as_markdown > 1:
         raise EnhanceError("--json, --csv and --markdown", "choose one of them")
@@ -61,7 +63,7 @@ def bench(
         raise EnhanceError(f"{html}: is a folder", "--html takes the name of a page, such as listen.html")
     request = Request(
         data=data or SHIPPED,
-        models=_listed(models) or (() if estimates else tuple(shipped())),
+        models=_listed(models) or (() if estimates else shipped_denoisers()),
         estimates=tuple(estimates),
         metrics=_listed(metrics),
         jobs=jobs or _cores(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +14,7 @@ import typer
 from enhance.console import note, progress, stderr, warn
 
 if TYPE_CHECKING:
-    from enhance.inference.tasks import Result, Settings, Task
+    from enhance.inference.tasks import AnyTask, Result, Settings
 
 DEFAULT_MODEL = "dcunet-s"
 
@@ -46,11 +46,20 @@ def denoise(
     Keeps the format, rate, channels and length of the file; a video keeps its pictures. Nothing is
     overwritten unless asked, and an output appears when it is complete.
     """
-    from enhance.inference.batch import check
     from enhance.inference.tasks import Settings, plan
 
-    settings = Settings(model, device, strength, prevent_clipping)
-    tasks = plan(inputs, output, keep_noise, plot, force)
+    process(
+        plan(inputs, output, keep_noise, plot, force),
+        Settings(model, device, strength, prevent_clipping),
+        jobs,
+        as_json,
+    )
+
+
+def process(tasks: Sequence[AnyTask], settings: Settings, jobs: int, as_json: bool) -> None:
+    """Check everything, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
+    from enhance.inference.batch import check
+
     failed, seconds = check(tasks, settings)
     for result in failed:
         _report(result, as_json)
@@ -61,8 +70,8 @@ def denoise(
         raise typer.Exit(1 if done else 2)
 
 
-def _run(tasks: list[Task], settings: Settings, jobs: int, seconds: float, as_json: bool) -> list[Result]:
-    """Denoise with a progress bar in seconds of audio, and report each file as it is done."""
+def _run(tasks: list[AnyTask], settings: Settings, jobs: int, seconds: float, as_json: bool) -> list[Result]:
+    """Work with a progress bar in seconds of audio, and report each file as it is done."""
     from enhance.inference.batch import run
 
     results: list[Result] = []
@@ -89,7 +98,7 @@ def _run(tasks: list[Task], settings: Settings, jobs: int, seconds: float, as_js
 def _report(result: Result, as_json: bool) -> None:
     """One file's result: a JSON line on stdout if asked, a line for a person on stderr."""
     if as_json:
-        print(json.dumps(_record(result)), flush=True)
+        print(json.dumps(_record(result), default=str), flush=True)
     for warning in result.warnings:
         warn(warning)
     if result.error:
@@ -104,9 +113,5 @@ def _report(result: Result, as_json: bool) -> None:
 
 def _record(result: Result) -> dict[str, Any]:
     """A result for JSON, without the paths that were not asked for."""
-    record = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in dataclasses.asdict(result).items()
-        if value is not None
-    }
+    record = {key: value for key, value in dataclasses.asdict(result).items() if value is not None}
     return {**record, "rtf": result.rtf}

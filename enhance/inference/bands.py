@@ -2,7 +2,8 @@
 
 ``low`` is the input, resampled to the model's rate and back; ``high = input - low`` is what the model
 never sees. Both are aligned with the input, so that ``low + high`` is the input again. The model's
-estimate comes back in place of ``low``, and ``high`` follows with a slowly varying gain.
+estimate comes back in place of ``low``, and ``high`` follows with a slowly varying gain. Several sources share
+``high`` out among themselves.
 """
 
 from __future__ import annotations
@@ -113,19 +114,21 @@ class UpperGain:
 class Bands:
     """A model at its own rate inside a file at another: ``(channels, time)`` blocks at the file's rate.
 
-    ``push`` and ``finish`` give pairs of input and clean signal, sample by sample.
+    ``push`` and ``finish`` give pairs of input and clean signal, sample by sample; of several sources their estimates,
+    ``(sources * channels, time)``.
     """
 
     def __init__(self, chunks: ContextChunks | StreamChunks, model_rate: int, file_rate: int, channels: int) -> None:
         self.chunks = chunks
         self.channels = channels
+        self.sources = len(chunks.nothing) // channels
         self.down = Resampler(file_rate, model_rate, channels)
-        self.up = Resampler(model_rate, file_rate, 2 * channels)  # the model's input and output
-        self.gain = UpperGain(model_rate, file_rate, channels)
+        self.up = Resampler(model_rate, file_rate, (1 + self.sources) * channels)  # the model's input and output
+        self.gain = UpperGain(model_rate, file_rate, self.sources * channels)
         self.inputs = Fifo(channels)  # at the file's rate
         self.lows = Fifo(channels)  # at the model's rate
-        self.pairs = Fifo(2 * channels)  # at the file's rate
-        self.gains = Fifo(channels)
+        self.pairs = Fifo((1 + self.sources) * channels)  # at the file's rate
+        self.gains = Fifo(self.sources * channels)
         self.taken = 0
 
     def ready(self, taken: int) -> int:
@@ -156,9 +159,16 @@ class Bands:
         self.lows.append(low)
         same = self.lows.take(clean.shape[1])
         self.pairs.append(self.up.push(np.concatenate((same, clean))))
-        self.gains.append(self.gain.push(same, clean))
+        self.gains.append(self.gain.push(np.tile(same, (self.sources, 1)), clean))
 
     def _pair(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         wave = self.inputs.take(count)
-        low, clean = np.split(self.pairs.take(count), 2)
-        return wave, clean + self.gains.take(count) * (wave - low)
+        low, clean = np.split(self.pairs.take(count), [self.channels])
+        return wave, clean + self._shares(self.gains.take(count)) * np.tile(wave - low, (self.sources, 1))
+
+    def _shares(self, gains: np.ndarray) -> np.ndarray:
+        """The gain of a single estimate; of several sources their shares in the energy, which sum to one."""
+        if self.sources == 1:
+            return gains
+        energies = np.square(gains).reshape(self.sources, self.channels, -1) + np.float32(1e-6)
+        return (energies / energies.sum(axis=0)).reshape(gains.shape)

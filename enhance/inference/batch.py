@@ -11,35 +11,39 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
 from enhance.files import remove_stale
-from enhance.inference.tasks import Result, Settings, Task
+from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
 
 
-def check(tasks: Sequence[Task], settings: Settings) -> tuple[list[Result], float]:
+def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], float]:
     """Look at everything before the work: what cannot be done, and the seconds of audio of the rest.
 
     Raises EnhanceError for what holds for all files: strength, device, model.
     """
-    from enhance.inference.chunks import check_denoiser
+    from enhance.inference.chunks import check_channels, check_denoiser
     from enhance.inference.denoise import check_strength
     from enhance.inference.device import find_device
     from enhance.inference.output import choose_encoding
-    from enhance.models.checkpoint import load_model
 
     check_strength(settings.strength)
     find_device(settings.device)
-    model = load_model(settings.model)
+    model = _load(settings)
     failed, seconds = [], 0.0
     for task in tasks:
         try:
             about = info(task.source)
-            check_denoiser(model, about.channels, str(task.source))
-            choose_encoding(task.target, about)
+            if isinstance(task, SeparationTask):
+                check_channels(model, about.channels, str(task.source))
+            else:
+                check_denoiser(model, about.channels, str(task.source))
+            for path in task.parts.values() if isinstance(task, SeparationTask) else [task.target]:
+                choose_encoding(path, about)
             seconds += about.seconds
         except EnhanceError as error:
             failed.append(Result(task.source, task.target, error=str(error)))
@@ -47,9 +51,9 @@ def check(tasks: Sequence[Task], settings: Settings) -> tuple[list[Result], floa
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
+    tasks: Sequence[AnyTask], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
 ) -> Generator[Result, None, None]:
-    """Denoise all, a result for each as it is done; a failure is a result with ``error``.
+    """Denoise or separate all, a result for each as it is done; a failure is a result with ``error``.
 
     With ``jobs`` above one they are spread over that many processes with one thread each, and a process
     that dies fails the file that it was at. EnhanceError if model or device are not to be had. Where the
@@ -57,26 +61,27 @@ def run(
     """
     remove_stale(path for task in tasks for path in task.outputs)
     if jobs == 1 or len(tasks) == 1:
-        denoise_one = _worker(settings)
+        work_on = _worker(settings)
         for task in tasks:
-            yield denoise_one(task, progress)
+            yield work_on(task, progress)
     else:
         yield from _run_parallel(tasks, settings, min(jobs, len(tasks)), progress)
 
 
-def _worker(settings: Settings) -> Callable[[Task, Progress], Result]:
-    """A function that denoises a file with a model that is loaded once."""
+def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
+    """A function that denoises or separates a file with a model that is loaded once."""
     from enhance.inference.device import find_device
-    from enhance.inference.files import denoise_file
+    from enhance.inference.files import denoise_file, separate_file
     from enhance.inference.memory import keep_freed_memory
-    from enhance.models.checkpoint import load_model
 
     keep_freed_memory()
     device = find_device(settings.device)
-    model = load_model(settings.model, device)
+    model = _load(settings, device)
 
-    def denoise_one(task: Task, progress: Progress) -> Result:
+    def work_on(task: AnyTask, progress: Progress) -> Result:
         try:
+            if isinstance(task, SeparationTask):
+                return separate_file(task, model, device, settings, progress)
             return denoise_file(task, model, device, settings, progress)
         except EnhanceError as error:
             return Result(task.source, task.target, error=str(error))
@@ -85,7 +90,14 @@ def _worker(settings: Settings) -> Callable[[Task, Progress], Result]:
                 raise
             return Result(task.source, task.target, error=f"{task.source}: {type(error).__name__}: {error}")
 
-    return denoise_one
+    return work_on
+
+
+def _load(settings: Settings, device: Any = "cpu") -> Any:
+    from enhance.inference.blend import load_blend
+    from enhance.models.checkpoint import load_model
+
+    return (load_blend if settings.blend else load_model)(settings.model, device)
 
 
 @dataclass
@@ -94,11 +106,11 @@ class Process:
 
     process: BaseProcess
     pipe: Connection
-    task: Task | None = None
+    task: AnyTask | None = None
 
 
 def _run_parallel(
-    tasks: Sequence[Task], settings: Settings, jobs: int, progress: Progress
+    tasks: Sequence[AnyTask], settings: Settings, jobs: int, progress: Progress
 ) -> Generator[Result, None, None]:
     waiting = deque(tasks)
     workers = [_start(settings) for _ in range(jobs)]
@@ -121,7 +133,7 @@ def _run_parallel(
             worker.process.join()
 
 
-def _give(worker: Process, task: Task) -> None:
+def _give(worker: Process, task: AnyTask) -> None:
     worker.task = task
     with contextlib.suppress(BrokenPipeError):  # it has just died: `_receive` will say so
         worker.pipe.send(task)
@@ -177,10 +189,10 @@ def _serve(pipe: Connection, settings: Settings) -> None:
     import torch
 
     torch.set_num_threads(1)
-    denoise_one = _worker(settings)
+    work_on = _worker(settings)
     try:
         while True:
-            pipe.send(denoise_one(pipe.recv(), pipe.send))
+            pipe.send(work_on(pipe.recv(), pipe.send))
     except (EOFError, BrokenPipeError):  # the parent is gone
         return
     finally:

@@ -52,6 +52,11 @@ def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
     sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
     if len(sources) != 1:
         raise EnhanceError(f"{what}: the model separates {', '.join(sources)}", "take one that denoises")
+    check_channels(model, channels, what)
+
+
+def check_channels(model: nn.Module, channels: int, what: str) -> None:
+    """EnhanceError, beginning with ``what``, unless ``model`` takes these channels."""
     if model.channels not in (1, channels):
         raise EnhanceError(
             f"{what}: has {channels} channels, the model wants {model.channels}", "mix the file, or take another model"
@@ -59,7 +64,7 @@ def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
 
 
 class Chunked:
-    """Blocks of a mixture in, blocks of the estimate out: what both kinds of model share.
+    """Blocks of a mixture in, blocks of the estimates out: what both kinds of model share.
 
     A chunk has ``seconds`` of audio, all channels together, or the least that the model takes.
     """
@@ -69,6 +74,7 @@ class Chunked:
         self.device = device
         self.joint = model.channels != 1
         self.samples = round(seconds / channels * self.model.sample_rate)  # wanted in a chunk
+        self.nothing = np.zeros((len(self.model.sources) * channels, 0), dtype=np.float32)
         self.waiting = Fifo(channels)
         self.taken: int = 0
         self.given: int = 0
@@ -79,9 +85,9 @@ class Chunked:
         return tensor[None] if self.joint else tensor[:, None]
 
     def _array(self, estimates: Tensor) -> np.ndarray:
-        """Estimates ``(B, 1, C, T)`` as ``(channels, time)``."""
-        wave = estimates[:, 0]
-        return (wave[0] if self.joint else wave[:, 0]).cpu().numpy()
+        """Estimates ``(B, S, C, T)`` as ``(sources * channels, time)``, all channels of a source together."""
+        waves = estimates[0] if self.joint else estimates[:, :, 0].transpose(0, 1)  # (S, channels, T)
+        return waves.flatten(0, 1).cpu().numpy()
 
 
 class ContextChunks(Chunked):
@@ -102,14 +108,14 @@ class ContextChunks(Chunked):
         """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
         self.waiting.append(wave)
         self.taken += wave.shape[1]
-        done = [wave[:, :0]]
+        done = [self.nothing]
         while self.taken - self.given >= self.step + self.right:
             done.append(self._chunk(self.step))
         return np.concatenate(done, axis=1)
 
     def finish(self) -> np.ndarray:
         """The rest of the estimate."""
-        return self._chunk(self.taken - self.given) if self.taken > self.given else self.waiting.take(0)
+        return self._chunk(self.taken - self.given) if self.taken > self.given else self.nothing
 
     def _chunk(self, count: int) -> np.ndarray:
         """The next ``count`` samples of the estimate."""
@@ -141,7 +147,7 @@ class StreamChunks(Chunked):
         """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
         self.waiting.append(wave)
         self.taken += wave.shape[1]
-        done = [wave[:, :0]]
+        done = [self.nothing]
         while len(self.waiting) >= self.step:
             done.append(self._chunk(self.waiting.take(self.step)))
         return np.concatenate(done, axis=1)

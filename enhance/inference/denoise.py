@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,19 +126,26 @@ def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: floa
     joint = model.channels != 1 and array.ndim > 1
     signals = array.reshape(-1, array.shape[-2] if joint else math.prod(array.shape[:-1]), array.shape[-1])
     check_denoiser(model, signals.shape[1] if model.channels != 1 else 1, "the wave")
-    training, home = model.training, next((weight.device for weight in model.parameters()), device)
-    model.eval().to(device)
-    try:
-        rows = []
+    rows = []
+    with in_use(model, device):
         for signal in signals:
-            pairs = denoised(_blocks(signal, sample_rate), model, sample_rate, len(signal), device, strength)
+            pairs = denoised(two_seconds(signal, sample_rate), model, sample_rate, len(signal), device, strength)
             rows.append(np.concatenate([output for _, output in pairs], axis=1))
-    finally:
-        model.train(training).to(home)
     return np.stack(rows).reshape(array.shape)
 
 
-def _blocks(wave: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
+@contextmanager
+def in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """The model on ``device`` and in evaluation mode, given back as it was."""
+    training, home = model.training, next((weight.device for weight in model.parameters()), device)
+    model.eval().to(device)
+    try:
+        yield
+    finally:
+        model.train(training).to(home)
+
+
+def two_seconds(wave: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
     """A whole signal ``(channels, time)`` in blocks of two seconds."""
     for start in range(0, wave.shape[-1], 2 * sample_rate):
         yield wave[:, start : start + 2 * sample_rate]

@@ -1,4 +1,4 @@
-"""One file: read, denoise, write."""
+"""One file: read, denoise or separate, write."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from torch import nn
 
 from enhance.audio import FLOATS, Reader, blocks, opened
 from enhance.files import replacing
-from enhance.inference.chunks import check_denoiser
+from enhance.inference.chunks import check_channels, check_denoiser
 from enhance.inference.denoise import denoised
 from enhance.inference.output import choose_encoding, written
-from enhance.inference.tasks import Result, Settings, Task
+from enhance.inference.separate import separated
+from enhance.inference.tasks import Result, SeparationTask, Settings, Task
 
 BLOCK_SECONDS = 2.0
 CEILING = 1 - 2.0**-15  # the largest sample of 16 bits
@@ -86,6 +87,56 @@ def denoise_file(
     )
 
 
+def separate_file(
+    task: SeparationTask,
+    model: nn.Module,
+    device: torch.device,
+    settings: Settings,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Result:
+    """Write the parts of one file; memory does not grow with its length.
+
+    ``progress`` is called with the seconds of audio that were read since the last call. Raises
+    EnhanceError, and leaves no half-written file behind.
+    """
+    began = time.perf_counter()
+    with opened(task.source) as reader, contextlib.ExitStack() as stack:
+        info = reader.info
+        check_channels(model, info.channels, str(task.source))
+        encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
+        outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
+        pairs = separated(_read(reader, progress), model, info.sample_rate, info.channels, device, [*task.parts])
+        gain = 1.0
+        if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
+            pairs, gain = stack.enter_context(lowered(pairs, task.target))
+        frames = 0
+        for wave, parts in pairs:
+            frames += wave.shape[1]
+            for output, part in zip(outputs, np.split(parts, len(outputs)), strict=True):
+                output.write(part)
+        for each in outputs:
+            each.finish()
+    warnings = [reader.warning] if reader.warning else []
+    warnings += [
+        f"{each.target}: {each.clipped} samples clipped at full scale; --prevent-clipping lowers all parts instead"
+        for each in outputs
+        if each.clipped
+    ]
+    return Result(
+        task.source,
+        task.target,
+        seconds=frames / info.sample_rate,
+        sample_rate=info.sample_rate,
+        channels=info.channels,
+        elapsed=time.perf_counter() - began,
+        peak=max(each.peak for each in outputs),
+        clipped=sum(each.clipped for each in outputs),
+        lowered_db=20 * math.log10(1 / gain),
+        warnings=tuple(warnings),
+        parts=task.parts,
+    )
+
+
 def _read(reader: Reader, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
     for block in blocks(reader, round(BLOCK_SECONDS * reader.info.sample_rate)):
         yield block
@@ -103,7 +154,7 @@ def lowered(pairs: Pairs, folder: Path) -> Iterator[tuple[Pairs, float]]:
         for wave, clean in pairs:
             if clean.size:
                 peak = max(peak, float(np.abs(clean).max()))
-                sizes.append(clean.shape)
+                sizes.append((len(wave), *clean.shape))
                 spool.write(wave.tobytes())
                 spool.write(clean.tobytes())
         gain = min(1.0, CEILING / peak) if peak else 1.0
@@ -111,10 +162,10 @@ def lowered(pairs: Pairs, folder: Path) -> Iterator[tuple[Pairs, float]]:
         yield _spooled(spool, sizes, gain), gain
 
 
-def _spooled(spool: IO[bytes], sizes: list[tuple[int, ...]], gain: float) -> Pairs:
-    for channels, length in sizes:
-        data = np.frombuffer(spool.read(2 * 4 * channels * length), dtype=np.float32)
-        wave, clean = np.float32(gain) * data.reshape(2, channels, length)
+def _spooled(spool: IO[bytes], sizes: list[tuple[int, int, int]], gain: float) -> Pairs:
+    for inputs, outputs, length in sizes:
+        data = np.frombuffer(spool.read(4 * (inputs + outputs) * length), dtype=np.float32)
+        wave, clean = np.split(np.float32(gain) * data.reshape(-1, length), [inputs])
         yield wave, clean
 
 

@@ -28,6 +28,22 @@ class Task:
 
 
 @dataclass(frozen=True)
+class SeparationTask:
+    """One input and where its parts go, by name: sources of a model, and ``residual``, what the others leave."""
+
+    source: Path
+    target: Path  # the folder of the parts
+    parts: dict[str, Path]
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [*self.parts.values()]
+
+
+AnyTask = Task | SeparationTask
+
+
+@dataclass(frozen=True)
 class Settings:
     """What holds for all files of a run."""
 
@@ -35,6 +51,7 @@ class Settings:
     device: str = "auto"
     strength: float = 1.0
     prevent_clipping: bool = False
+    blend: bool = False  # ``model`` is the file of a blend
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,7 @@ class Result:
     lowered_db: float = 0.0  # by how much the whole file was lowered to prevent that
     warnings: tuple[str, ...] = ()
     error: str = ""
+    parts: dict[str, Path] | None = None  # of a separation
 
     @property
     def rtf(self) -> float:
@@ -83,6 +101,26 @@ def plan(
         )
         for (source, _), target in zip(found, targets, strict=True)
     ]
+    _check_outputs(tasks, force)
+    return tasks
+
+
+def plan_separation(
+    inputs: Sequence[str], output: str, names: Sequence[str], ending: str | None = None, force: bool = False
+) -> list[SeparationTask]:
+    """What to do for files, folders and patterns; nothing is written, but every name is checked.
+
+    ``NAME.wav`` goes to ``output/NAME/PART.wav``, folders with their structure kept. ``ending`` is that of all
+    outputs, by default the input's, but ``.wav`` for a video. Raises EnhanceError as :func:`plan` does.
+    """
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise EnhanceError(f"{output}: is a file", "give a folder with -o")
+    tasks = []
+    for source, name in _find_inputs(inputs, output):
+        suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
+        target = folder / name.with_suffix("")
+        tasks.append(SeparationTask(source, target, {part: target / f"{part}{suffix}" for part in names}))
     _check_outputs(tasks, force)
     return tasks
 
@@ -145,7 +183,7 @@ def _find_targets(inputs: Sequence[str], found: list[tuple[Path, Path]], output:
     return [folder / name for _, name in found]
 
 
-def _check_outputs(tasks: list[Task], force: bool) -> None:
+def _check_outputs(tasks: Sequence[AnyTask], force: bool) -> None:
     sources = {task.source.resolve() for task in tasks}
     writers: dict[Path, Path] = {}
     for task in tasks:

@@ -83,6 +83,11 @@ def shipped() -> dict[str, Path]:
     }
 
 
+def shipped_denoisers() -> tuple[str, ...]:
+    """The names of those that give one estimate."""
+    return tuple(name for name, path in shipped().items() if len(read_header(path)["sources"]) == 1)
+
+
 def find(name: str) -> Path:
     """The checkpoint of a shipped model, or the file of that path; EnhanceError if there is neither."""
     if (path := Path(name)).suffix == ".safetensors" or path.is_file():

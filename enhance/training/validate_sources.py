@@ -6,7 +6,7 @@ The functions are those of validate.py.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from statistics import mean
 
@@ -40,21 +40,40 @@ def examples(
 
     Those in which one of their sources is silent are passed over. ``done`` is called after each one.
     """
-    found: dict[str, list[Example]] = {}
-    for kind in kinds(sources):
-        there = {name: float(name in kind.split("+")) for name in sources}
-        settings = {"sources": there, "interferers": interferers, "relative_db": RELATIVE_DB}
-        config = MixingConfig(**{**PLAIN, **settings})
-        mixer = SourceMixer(store, "valid", config, round(seconds * store.sample_rate), SEED)
-        epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
-        while len(found[kind]) < clips and index < 10 * clips:
-            example = mixer.example(epoch, index)
-            index += 1
-            energies = np.square(example.target).mean(-1)
-            if (energies > SILENT**2).sum() == len(kind.split("+")):
-                found[kind].append(example)
-                done()
+    found: dict[str, list[Example]] = {kind: [] for kind in kinds(sources)}
+    for kind, listed in found.items():
+        there: dict[Source, float] = {name: float(name in kind.split("+")) for name in sources}
+        for example in mixtures(store, "valid", there, interferers, RELATIVE_DB, clips, seconds):
+            listed.append(example)
+            done()
     return found
+
+
+def mixtures(
+    store: Recordings,
+    split: str,
+    sources: dict[Source, float],
+    interferers: dict[Interferer, float],
+    relative_db: tuple[float, float],
+    clips: int,
+    seconds: float,
+) -> Iterator[Example]:
+    """``clips`` mixtures of those of the ``sources`` that are there (1.0, else 0.0), the same at every call.
+
+    Those in which one of them is silent are passed over, so that there may be fewer.
+    """
+    settings = {"sources": sources, "interferers": interferers, "relative_db": relative_db}
+    mixer = SourceMixer(store, split, MixingConfig(**{**PLAIN, **settings}), round(seconds * store.sample_rate), SEED)
+    kind = "+".join(name for name, there in sources.items() if there)
+    given = 0
+    for index in range(10 * clips):
+        example = mixer.example(zlib.crc32(kind.encode()), index)
+        audible = (np.square(example.target).mean(-1) > SILENT**2).sum()
+        if audible == sum(sources.values()):
+            yield example
+            given += 1
+        if given == clips:
+            return
 
 
 def validate(

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from enhance.models import presets
-from enhance.models.checkpoint import shipped
+from enhance.models.checkpoint import shipped_denoisers
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -31,6 +31,6 @@ def test_every_preset_has_a_line_that_says_when_to_choose_it(report, monkeypatch
     for name, row in cells.items():
         assert row[2] == "1.50 G"
         assert row[-1] == report.CHOICE[name]
-        assert bool(row[5]) == (name in shipped() and name != "separator-s"), name  # of denoisers
+        assert bool(row[5]) == (name in shipped_denoisers()), name
     assert cells["dcunet-s"][4] == "0.032 s"
     assert (cells["hybrid"][1], cells["hybrid"][4]) == ("0.61 M", "0.8 s")

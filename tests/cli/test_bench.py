@@ -238,6 +238,44 @@ def test_several_sources(cli: Cli, tmp_path: Path):
     assert made["global_sdr"]["mean"] == pytest.approx(20, abs=0.1)
 
 
+def test_a_separator_is_scored_on_the_sources_that_there_are(cli: Cli, tmp_path: Path, separator: str):
+    """The references are of two of its three sources; scores are those of what `enhance separate` writes."""
+    for track in ("one", "two", "three"):
+        sources = {name: 0.1 * np.random.default_rng(len(track)).standard_normal(2 * RATE) for name in ("speech",)}
+        sources["music"] = 0.1 * np.sin(np.arange(2 * RATE) * 0.1)
+        for name, wave in {**sources, "mixture": sum(sources.values())}.items():
+            write(tmp_path / "set" / track / f"{name}.wav", wave)
+        mixture = tmp_path / "set" / track / "mixture.wav"
+        assert cli("separate", mixture, "-o", tmp_path / "made", "-m", separator)[0] == 0
+        (tmp_path / "made" / "mixture").rename(tmp_path / "made" / track)
+    code, out, error = cli(
+        "bench", tmp_path / "set", "--models", separator, "-e", tmp_path / "made", "--metrics", "si_sdr,bss_sdr",
+        "--json", "-j", "1",
+    )  # fmt: skip
+    assert code == 0, error
+    summary = json.loads(out)
+    assert list(summary["sources"]) == ["music", "speech"]
+    for rows in summary["sources"].values():
+        _, model, made = rows
+        for metric in ("si_sdr", "bss_sdr"):
+            assert model["scores"][metric]["n"] == 3
+            assert model["scores"][metric]["mean"] == pytest.approx(made["scores"][metric]["mean"], abs=0.02)
+
+
+def test_speakers_without_names_may_be_in_any_order(cli: Cli, tmp_path: Path):
+    voices = 0.1 * np.random.default_rng(6).standard_normal((2, 2 * RATE))
+    for place, order in (("set", (0, 1)), ("made", (1, 0))):
+        for name, number in zip(("s1", "s2"), order, strict=True):
+            other = 0.1 * voices[1 - number] if place == "made" else 0
+            write(tmp_path / place / "one" / f"{name}.wav", voices[number] + other)
+    write(tmp_path / "set" / "one" / "mixture.wav", voices.sum(0))
+    options = ("--metrics", "si_sdr", "--json", "-j", "1")
+    code, out, error = cli("bench", tmp_path / "set", "-e", tmp_path / "made", *options)
+    assert code == 0, error
+    for rows in json.loads(out)["sources"].values():
+        assert {row["name"]: row for row in rows}["made"]["scores"]["si_sdr"]["mean"] == pytest.approx(20, abs=0.3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -22,6 +22,7 @@ from enhance.data.prepare import find_trees
 from enhance.data.shards import ShardSet
 from enhance.data.store import Store
 from enhance.errors import EnhanceError
+from enhance.models.checkpoint import read_header
 from enhance.training import recipe as recipes
 
 Cli = Callable[..., Any]
@@ -169,6 +170,27 @@ def test_the_recipes_are_valid_and_mistakes_are_named(tmp_path):
     (tmp_path / "data.toml").write_text(f'name = "a"\nsample_rate = 0\n{text}')
     with pytest.raises(EnhanceError, match=r"4 mistake.*sample_rate.*kind.*folders.*not a regular expression"):
         read(tmp_path)
+
+
+def test_a_separator_is_trained_on_the_three_classes_of_musan(cli: Cli, musan, tmp_path):
+    """recipes/musan-separation, end to end: hearings in halls are left out, and every class is a target."""
+    folder = tmp_path / "musan-separation"
+    shutil.copytree(RECIPE.parent / "musan-separation", folder)
+    shutil.copytree(RECIPE.parent / "open-speech", tmp_path / "open-speech")
+    text = (folder / "data.toml").read_text(encoding="utf-8")
+    (folder / "data.toml").write_text(text.replace("rooms = 300", "rooms = 0"), encoding="utf-8")
+    data = tmp_path / "data"
+    assert cli("prepare", folder, "--data", data, "--from", musan, "--jobs", 1).code == 0
+    store = Store(data / "store")
+    counts = {kind: sum(entry.kind == kind for entry in store.entries) for kind in ("speech", "music", "noise")}
+    assert counts == {"speech": 8, "music": 8, "noise": 8}
+    changes = {"data.path": store.folder, "data.seconds": 0.5, "data.workers": 0, "optim.steps": 2, "optim.batch": 2,
+               "valid.clips": 1, "valid.seconds": 1, "run.compile": "false"}  # fmt: skip
+    options = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    run = cli("train", folder, "-o", tmp_path / "run", *options)
+    assert run.code == 0, run.err
+    header = read_header(tmp_path / "run" / "best.safetensors")
+    assert (header["sources"], header["arguments"]["consistent"]) == (["speech", "music", "noise"], True)
 
 
 def test_shards_of_pairs_are_refused(cli: Cli, tmp_path):

@@ -1,0 +1,122 @@
+"""Scores separators on mixtures of held-out recordings, above all 100 of speech over music at 0 dB.
+
+usage: run.py DATA [--models separator-s] [--clips 100] [--seconds 8] [--jobs 2] [--work DIR]
+       run.py --report
+
+DATA is what `enhance prepare` made of the recordings of recipes/open-speech. Of its split `test`, whose speakers,
+tracks and recordings no training has seen, mixtures are written into the work folder, all sources at one level.
+`enhance bench` scores them (a run that was broken off goes on); its JSON goes to results.json, and README.md is made
+of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from enhance import audio
+from enhance.bench import table
+from enhance.console import progress
+from enhance.data.mixing import Source
+from enhance.data.store import Store
+from enhance.errors import EnhanceError
+from enhance.files import appearing, replacing
+from enhance.training.validate_sources import kinds, mixtures
+
+HERE = Path(__file__).parent
+RESULTS = "results.json"
+SOURCES: list[Source] = ["speech", "music", "noise"]
+METRICS = "si_sdr,si_sdr_improvement,bss_sdr,bss_sir"
+INTRO = """# Separation of held-out speech, music and noise
+
+Speakers, tracks and recordings that no training has seen, {clips} mixtures of each kind, {seconds:g} s each, all
+sources at one level: 0 dB between any two. `untouched` is the mixture itself in the place of every source.
+
+```sh
+enhance train recipes/open-speech/separation.toml
+python benchmarks/separation/run.py runs/data/open-speech --models runs/separator-s/best.safetensors
+```
+"""
+
+
+def write_mixtures(folder: Path, store: Store, kind: str, clips: int, seconds: float) -> None:
+    """A folder for each mixture of a kind, with ``mixture.wav`` and a file for each of its sources; 32-bit floats."""
+    names = kind.split("+")
+    there: dict[Source, float] = {name: float(name in names) for name in SOURCES}
+    with appearing(folder) as partial, progress("{task.completed}/{task.total}") as bar:
+        found = mixtures(store, "test", there, {"noise": 1.0}, (0.0, 0.0), clips, seconds)
+        for number, example in enumerate(bar.track(found, total=clips, description=kind)):
+            for name, wave in zip(SOURCES, example.target, strict=True):
+                if name in names:
+                    audio.write(partial / f"{number:03d}" / f"{name}.wav", wave, store.sample_rate, "FLOAT")
+            audio.write(partial / f"{number:03d}" / "mixture.wav", example.mixture, store.sample_rate, "FLOAT")
+
+
+def short(work: Path, model: str) -> str:
+    """A name of the model that is good in the work folder: of a checkpoint, through a link to its folder."""
+    path = Path(model)
+    if not path.is_file():
+        return model
+    folder = path.resolve().parent
+    work.mkdir(parents=True, exist_ok=True)
+    (work / folder.name).unlink(missing_ok=True)
+    (work / folder.name).symlink_to(folder)
+    return f"{folder.name}/{path.name}"
+
+
+def score(work: Path, kind: str, models: str, jobs: int) -> dict[str, Any]:
+    """What `enhance bench` says of the mixtures of a kind."""
+    command = [sys.executable, "-m", "enhance.cli", "bench", kind, "--models", models, "--metrics", METRICS]
+    command += ["--jobs", str(jobs), "--records", f"{kind}.jsonl", "--json"]
+    command += ["--resume"] if (work / f"{kind}.jsonl").exists() else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, cwd=work, env=environment, check=False, stdout=subprocess.PIPE)
+    if found.returncode not in (0, 1):  # 1: some clips have no score, which is said
+        sys.exit(found.returncode)
+    return json.loads(found.stdout)
+
+
+def readme(folder: Path = HERE) -> str:
+    """The page, from ``results.json`` beside it."""
+    found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    sections = [f"## {kind}\n\n{table.markdown(summary)}" for kind, summary in found["kinds"].items()]
+    return "\n".join([INTRO.format(clips=found["clips"], seconds=found["seconds"]), *sections])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--models", default="separator-s", help="names or checkpoints, with commas")
+    parser.add_argument("--clips", type=int, default=100, help="mixtures of each kind")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs/separation"))
+    parser.add_argument("--output", type=Path, default=HERE)
+    parser.add_argument("--report", action="store_true", help="write README.md from results.json")
+    arguments = parser.parse_args()
+    try:
+        if not arguments.report:
+            if arguments.data is None:
+                parser.error("DATA is missing")
+            store = Store(arguments.data)
+            models = ",".join(short(arguments.work, name) for name in arguments.models.split(","))
+            found = {"data": store.fingerprint, "clips": arguments.clips, "seconds": arguments.seconds, "kinds": {}}
+            for kind in kinds(SOURCES):
+                write_mixtures(arguments.work / kind, store, kind, arguments.clips, arguments.seconds)
+                found["kinds"][kind] = score(arguments.work, kind, models, arguments.jobs)
+            with replacing(arguments.output / RESULTS) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        with replacing(arguments.output / "README.md") as temporary:
+            temporary.write_text(readme(arguments.output), encoding="utf-8")
+        print(f"wrote {arguments.output / 'README.md'}")
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

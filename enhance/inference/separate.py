@@ -1,0 +1,97 @@
+"""One signal through a separator, block by block, and the Python API on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from enhance.errors import EnhanceError
+from enhance.inference.blend import Blend, Blended, sources_of
+from enhance.inference.chunks import check_channels
+from enhance.inference.denoise import chain, in_use, two_seconds
+from enhance.inference.device import find_device
+from enhance.models.checkpoint import load_model
+
+DEFAULT = "separator-s"
+RESIDUAL = "residual"  # what is left of the input without the other parts
+
+
+def separated(
+    blocks: Iterable[np.ndarray],
+    model: nn.Module,
+    sample_rate: int,
+    channels: int,
+    device: torch.device,
+    parts: Sequence[str],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
+
+    ``parts`` are sources of the model and, if wanted, ``residual``: the input less all others of them. They come as
+    ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
+    may differ. EnhanceError if the model gives NaN.
+    """
+    if isinstance(model, Blend):
+        stages = Blended(model, sample_rate, channels, device)
+    else:
+        stages = chain(model, sample_rate, channels, device)
+    sources = sources_of(model)
+    for block in blocks:
+        yield _chosen(*stages.push(block), sources, parts)
+    yield _chosen(*stages.finish(), sources, parts)
+
+
+def _chosen(
+    wave: np.ndarray, estimates: np.ndarray, sources: Sequence[str], parts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    if not np.isfinite(estimates).all():
+        raise EnhanceError("the model's output is not finite", "try --device cpu, or train the model again")
+    found = dict(zip(sources, np.split(estimates, len(sources)), strict=True))
+    if RESIDUAL in parts:
+        found[RESIDUAL] = wave - np.sum([found[name] for name in parts if name != RESIDUAL], axis=0)
+    return wave, np.concatenate([found[name] for name in parts])
+
+
+def separate(
+    wave: np.ndarray, sample_rate: int, model: str | Path | nn.Module | None = None, device: str = "auto"
+) -> dict[str, np.ndarray]:
+    """The sources of a recording, by name.
+
+    ``wave`` is an array of floats, full scale ±1, ``(time,)`` or ``(channels, time)``; ``sample_rate`` in Hz is any.
+    Each source has its shape and dtype. ``model`` is a name, a checkpoint or a model, as in :func:`enhance.denoise`;
+    ``None`` is the default separator.
+
+    Raises EnhanceError for integers, NaN, an unknown model or device, or channels that the model does not take.
+    """
+    where = find_device(device)
+    if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
+        what = f"samples of type {wave.dtype}, shape {wave.shape}"
+        raise EnhanceError(what, "give floats, full scale ±1, (time,) or (channels, time)")
+    if not np.isfinite(wave).all():
+        raise EnhanceError("the wave holds NaN or infinity", "repair it before separating")
+    network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
+    sources = sources_of(network)
+    if wave.size == 0:
+        return {name: wave.copy() for name in sources}
+    signal = np.atleast_2d(wave).astype(np.float32)
+    check_channels(network, len(signal), "the wave")
+    with in_use(network, where):
+        pairs = separated(two_seconds(signal, sample_rate), network, sample_rate, len(signal), where, sources)
+        estimates = np.concatenate([parts for _, parts in pairs], axis=1)
+    parts = np.split(estimates.astype(wave.dtype), len(sources))
+    return {name: part.reshape(wave.shape) for name, part in zip(sources, parts, strict=True)}
+
+
+def choose_parts(model: nn.Module, wanted: Sequence[str], residual: bool) -> list[str]:
+    """Names of the parts to write: the wanted sources, or all of the model's, and ``residual``.
+
+    EnhanceError for a source that the model does not give.
+    """
+    sources = sources_of(model)
+    for name in wanted:
+        if name not in sources:
+            raise EnhanceError(f"--sources {name}: the model has no such source", f"it gives {', '.join(sources)}")
+    return [*(dict.fromkeys(wanted) or sources), *([RESIDUAL] if residual else [])]

@@ -1,0 +1,73 @@
+"""The benchmark of separators in miniature: its mixtures, its scores, its page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from enhance import audio
+from enhance.data.augment import rms
+from enhance.data.store import AUDIO, INDEX, Store
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "separation"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "run", raising=False)
+    import run
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def held_out(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up recordings with those for validation as the test's."""
+    folder = tmp_path_factory.mktemp("held-out")
+    index = json.loads((Path(store.folder) / INDEX).read_text())
+    for entry in index["entries"]:
+        entry["split"] = entry["split"].replace("valid", "test")
+    (folder / INDEX).write_text(json.dumps(index))
+    shutil.copy(Path(store.folder) / AUDIO, folder / AUDIO)
+    return folder
+
+
+def test_mixtures_are_of_their_sources_at_one_level(run: ModuleType, held_out: Path, tmp_path: Path):
+    run.write_mixtures(tmp_path / "speech+music", Store(held_out), "speech+music", 3, 1.0)
+    folders = sorted((tmp_path / "speech+music").iterdir())
+    assert [folder.name for folder in folders] == ["000", "001", "002"]
+    for folder in folders:
+        waves = {path.stem: audio.read(path)[0][0] for path in folder.iterdir()}
+        assert waves.keys() == {"speech", "music", "mixture"}
+        np.testing.assert_allclose(waves["speech"] + waves["music"], waves["mixture"], atol=1e-6)
+        assert 20 * np.log10(rms(waves["speech"]) / rms(waves["music"])) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.slow
+def test_it_scores_a_kind_and_writes_the_page(
+    run: ModuleType, held_out: Path, separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "output"
+    output.mkdir()
+    options = ["--models", separator, "--clips", "3", "--seconds", "1.5", "--jobs", "1"]
+    monkeypatch.setattr(
+        sys, "argv", ["run.py", str(held_out), *options, "--work", str(tmp_path / "work"), "--output", str(output)]
+    )
+    monkeypatch.setattr(run, "kinds", lambda sources: ["speech+music"])
+    run.main()
+    found = json.loads((output / run.RESULTS).read_text())
+    assert list(found["kinds"]["speech+music"]["sources"]) == ["music", "speech"]
+    for untouched, model in found["kinds"]["speech+music"]["sources"].values():
+        assert untouched["scores"]["si_sdr_improvement"]["mean"] == 0
+        assert model["scores"]["si_sdr"]["n"] == 3
+    page = (output / "README.md").read_text()
+    assert page == run.readme(output)
+    assert "## speech+music\n" in page
+    assert str(tmp_path) not in page

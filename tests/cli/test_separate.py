@@ -1,0 +1,167 @@
+"""``enhance separate`` as a person types it: names, messages, exit codes, interruption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toys import noise
+
+from enhance import audio
+
+Cli = Callable[..., tuple[int, str, str]]
+DEADLINE = 60.0  # seconds
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    audio.write("film.wav", noise(1, 44100, 2), 44100)
+    return Path("film.wav")
+
+
+def files(folder: str = "out") -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_the_default_model_is_a_preset():
+    from enhance.cli.separate import DEFAULT_MODEL
+    from enhance.models import presets
+
+    assert len(presets()[DEFAULT_MODEL][1]["sources"]) == 3
+
+
+def test_one_file_a_source(cli: Cli, mixed: Path, separator: str):
+    code, out, err = cli("separate", mixed, "-o", "out", "-m", separator)
+    assert (code, out) == (0, "")
+    assert err.startswith("film.wav -> out/film: 1.0 s in ")
+    assert files() == ["film/music.wav", "film/noise.wav", "film/speech.wav"]
+    total = sum(audio.read(f"out/film/{name}.wav")[0] for name in ("music", "noise", "speech"))
+    np.testing.assert_allclose(total, audio.read(mixed)[0], atol=3 / 32768)
+
+
+def test_one_source_and_the_rest_in_another_format(cli: Cli, mixed: Path, separator: str):
+    code, out, _ = cli(
+        "separate",
+        mixed,
+        "-o",
+        "out",
+        "-m",
+        separator,
+        "--sources",
+        "speech",
+        "--residual",
+        "--format",
+        "flac",
+        "--json",
+    )
+    record = json.loads(out)
+    assert code == 0
+    assert record["parts"] == {"speech": "out/film/speech.flac", "residual": "out/film/residual.flac"}
+    assert (record["target"], record["seconds"], record["channels"], record["error"]) == ("out/film", 1.0, 2, "")
+    assert files() == ["film/residual.flac", "film/speech.flac"]
+    total = sum(audio.read(f"out/film/{name}.flac")[0] for name in ("residual", "speech"))
+    np.testing.assert_allclose(total, audio.read(mixed)[0], atol=3 / 32768)
+
+
+def test_a_denoiser_gives_its_one_source(cli: Cli, mixed: Path, untrained: str):
+    assert cli("separate", mixed, "-o", "out", "-m", untrained)[0] == 0
+    assert files() == ["film/speech.wav"]
+
+
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_folder_where_one_fails(cli: Cli, tmp_path: Path, separator: str, jobs: str):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    audio.write(tmp_path / "in/deep/good.flac", noise(1, 16000), 16000)
+    audio.write(tmp_path / "in/other.wav", noise(0.5, 16000), 16000)
+    (tmp_path / "in/text.wav").write_text("no sound")
+    code, out, err = cli(
+        "separate", tmp_path / "in", "-o", tmp_path / "out", "-m", separator, "--sources", "speech,noise", "--json",
+        "-j", jobs,
+    )  # fmt: skip
+    assert code == 1
+    records = {Path(row["source"]).name: row for row in map(json.loads, out.splitlines())}
+    assert {name: bool(row["error"]) for name, row in records.items()} == {
+        "text.wav": True, "good.flac": False, "other.wav": False,
+    }  # fmt: skip
+    assert "text.wav: not an audio file" in err
+    assert files(str(tmp_path / "out")) == [
+        "deep/good/noise.flac", "deep/good/speech.flac", "other/noise.wav", "other/speech.wav",
+    ]  # fmt: skip
+
+
+def test_a_video_gives_sounds(cli: Cli, mixed: Path, separator: str, ffmpeg: str):
+    command = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc=d=1:s=64x64", "-i", str(mixed), "film.mp4"]
+    subprocess.run(command, check=True, timeout=DEADLINE)
+    assert cli("separate", "film.mp4", "-o", "out", "-m", separator, "--sources", "speech")[0] == 0
+    assert files() == ["film/speech.wav"]
+    assert soundfile.info("out/film/speech.wav").samplerate == 44100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.wav"], "error: missing.wav: no such file: check the name"),
+        (["film.wav", "--sources", "vocals"], "error: --sources vocals: the model has no such source: it gives speech"),
+        (["film.wav", "--format", "xyz"], "error: out/film/speech.xyz: .xyz is not a format that can be written"),
+        (["film.wav", "-o", "film.wav"], "error: film.wav: is a file: give a folder with -o"),
+        (["film.wav", "-m", "dcunet-z"], "error: unknown model 'dcunet-z'"),
+        (["film.wav", "-m", "dcunet-20"], "error: model 'dcunet-20' has no shipped weights"),
+        (["film.wav", "--device", "tpu"], "error: --device tpu: unknown"),
+        (["text.wav"], "error: text.wav: not an audio file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_writes_nothing(
+    cli: Cli, mixed: Path, separator: str, arguments: list[str], message: str
+):
+    Path("text.wav").write_text("no sound")
+    defaults = [] if "-m" in arguments else ["-m", separator]
+    output = [] if "-o" in arguments else ["-o", "out"]
+    code, out, err = cli("separate", *arguments, *output, *defaults)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not Path("out").exists()
+
+
+def test_nothing_is_overwritten_unasked(cli: Cli, mixed: Path, separator: str):
+    target = Path("out/film/music.wav")
+    target.parent.mkdir(parents=True)
+    target.write_text("mine")
+    code, _, err = cli("separate", mixed, "-o", "out", "-m", separator)
+    assert (code, target.read_text()) == (2, "mine")
+    assert "out/film/music.wav: exists: choose another name with -o, or add --force" in err
+    assert cli("separate", mixed, "-o", "out", "-m", separator, "--force")[0] == 0
+    assert soundfile.info(target).frames == 44100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_cleans_up(
+    environment: dict[str, str], mixed: Path, separator: str, signal_: signal.Signals, code: int
+):
+    audio.write("long.wav", noise(900, 16000), 16000)
+    command = [sys.executable, "-m", "enhance.cli", "separate", "long.wav", "-o", "out", "-m", separator]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + DEADLINE
+        while not any(path.stat().st_size for path in Path("out/long").glob(".*.part.wav")):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal_)
+        _, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert files() == []
