@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
+from separation import run as separation
 from training import speed_table
 
 from enhance.bench import table
@@ -207,6 +208,42 @@ Step {valid["step"]}, steering score {valid["score"]:.3f} (zero is the untouched
 """
 
 
+def separator_card(name: str) -> str:
+    """The card beside the weights of a shipped separator."""
+    header = read_header(shipped()[name])
+    provenance, valid = header["provenance"], header["provenance"]["valid"]
+    sources = ", ".join(header["sources"])
+    rows = "\n".join(
+        f"| {kind} | {', '.join(f'{source} {value:.1f}' for source, value in row.items())} |"
+        for kind, row in valid["scores"].items()
+    )
+    found = separation.results()
+    return f"""# {name}
+
+A separator of {sources}: the compact U-Net of `enhance/models/compact.py`, {", ".join(f"{k}={v}" for k, v in header["arguments"].items())}.
+Made by `python benchmarks/report.py`.
+
+* **Use**: recordings in which speech, music and noise lie over one another, {header["sample_rate"]} Hz inside, one channel at a time; the
+  estimates sum to the recording. Several speakers are one source.
+* **Training**: `recipes/open-speech/separation.toml`, {hours(provenance):.1f} h on one core with the denoiser that it starts from,
+  {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint `{provenance["data"]}`. Sources, authors and licences of the
+  recordings: `recipes/open-speech/README.md`.
+* **Licence of the weights**: MIT, as the package.
+* **Limits**: trained mostly on read and acted speech, and on music of games, little of it sung: a singing voice goes to
+  either side.
+
+## Held-out speakers, tracks and recordings: {found["clips"]} mixtures at 0 dB
+
+{separation.gains(found, name)}
+
+## Validation: SI-SDR (dB), step {valid["step"]}
+
+| mixture | sources |
+| --- | --- |
+{rows}
+"""
+
+
 def replaced(text: str, begin: str, end: str, section: str) -> str:
     """``text`` with what stands between two marks, these included, replaced."""
     before, rest = text.split(begin)
@@ -225,9 +262,11 @@ def main() -> None:
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
+        **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},
         tables.HERE / "README.md": tables.readme(),
         hybrid_tables.HERE / "README.md": hybrid_tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),
+        **({separation.HERE / "README.md": separation.readme()} if separation.measured() else {}),
         voicebank: replaced(
             voicebank.read_text(encoding="utf-8"), tables.BEGIN, tables.END, tables.voicebank_section()
         ),

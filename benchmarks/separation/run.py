@@ -81,9 +81,29 @@ def score(work: Path, kind: str, models: str, jobs: int) -> dict[str, Any]:
     return json.loads(found.stdout)
 
 
+def measured(folder: Path = HERE) -> bool:
+    """Whether there are results."""
+    return (folder / RESULTS).is_file()
+
+
+def results(folder: Path = HERE) -> dict[str, Any]:
+    """What was found."""
+    return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+
+
+def gains(found: dict[str, Any], system: str) -> str:
+    """A table of what each source gains in each kind of mixture, in SI-SDR, with its interval."""
+    lines = ["| mixture | source | SI-SDR gained (dB) |", "| --- | --- | --- |"]
+    for kind, summary in found["kinds"].items():
+        for source, rows in summary["sources"].items():
+            score = next(row for row in rows if row["name"] == system)["scores"]["si_sdr_improvement"]
+            lines.append(f"| {kind} | {source} | {score['mean']:.1f} ({score['low']:.1f}–{score['high']:.1f}) |")
+    return "\n".join(lines)
+
+
 def readme(folder: Path = HERE) -> str:
     """The page, from ``results.json`` beside it."""
-    found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    found = results(folder)
     sections = [f"## {kind}\n\n{table.markdown(summary)}" for kind, summary in found["kinds"].items()]
     return "\n".join([INTRO.format(clips=found["clips"], seconds=found["seconds"]), *sections])
 

@@ -14,15 +14,16 @@ import pytest
 from enhance import audio
 from enhance.data.augment import rms
 from enhance.data.store import AUDIO, INDEX, Store
+from enhance.models import create, presets
+from enhance.models.checkpoint import save
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "separation"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.delitem(sys.modules, "run", raising=False)
-    import run
+    from separation import run
 
     return run
 
@@ -71,3 +72,25 @@ def test_it_scores_a_kind_and_writes_the_page(
     assert page == run.readme(output)
     assert "## speech+music\n" in page
     assert str(tmp_path) not in page
+
+
+def test_the_card_says_what_each_source_gains(run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import report
+
+    recipe = {"optim": {"batch": 8}, "data": {"seconds": 3.0}, "run": {}}
+    valid = {"step": 600, "scores": {"speech+music": {"speech": 8.24, "music": 7.0}}}
+    provenance = {"recipe": recipe, "data": "0123", "step": 600, "hours": 1.5, "valid": valid}
+    path = tmp_path / "separator-s.safetensors"
+    save(path, create("separator-s"), presets()["separator-s"][1], provenance)
+    score = {"si_sdr_improvement": {"mean": 8.06, "low": 7.5, "high": 8.6}}
+    rows = [{"name": "untouched"}, {"name": "separator-s", "scores": score}]
+    found = {"clips": 100, "kinds": {"speech+music": {"sources": {"speech": rows}}}}
+    monkeypatch.setattr(report, "shipped", lambda: {"separator-s": path})
+    monkeypatch.setattr(run, "results", lambda: found)
+    card = report.separator_card("separator-s")
+    assert card.startswith("# separator-s\n\nA separator of speech, music, noise: ")
+    assert "1.5 h on one core" in card
+    assert "  4 h of mixtures" in card
+    assert "100 mixtures at 0 dB" in card
+    assert "| speech+music | speech | 8.1 (7.5–8.6) |" in card
+    assert "| speech+music | speech 8.2, music 7.0 |" in card
