@@ -10,7 +10,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import Shares, difference_db, noise
+from toys import Fir, Shares, difference_db, noise
 
 import enhance
 from enhance import audio
@@ -71,12 +71,34 @@ def test_a_consistent_model_sums_to_the_file_at_any_rate(separator: str, rate: i
 
 
 @pytest.mark.parametrize("frames", [1, 255, 257, 30001])
-def test_chunks_equal_the_whole(separator: str, frames: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 0.5)
+def test_chunks_equal_the_whole(separator: str, frames: int):
     model, wave = load_model(separator), noise(1, frames, 2)
+    runner = chunks.chunked(model, 2, CPU, seconds=0.5)
+    parts = [runner.push(wave[:, start : start + 7001]) for start in range(0, frames, 7001)]
     with torch.no_grad():
         whole = model(torch.from_numpy(wave)[None])[0].numpy()  # (S, C, T)
-    np.testing.assert_allclose(parts_of(wave, 16000, model, ["speech", "music", "noise"], 7001), whole, atol=1e-5)
+    found = np.concatenate((*parts, runner.finish()), axis=1)
+    np.testing.assert_allclose(found, whole.reshape(6, frames), atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 5000, 30001])
+def test_chunks_with_context_equal_the_whole(frames: int):
+    class Both(Fir):
+        """A source and its opposite."""
+
+        sources = ("a", "b")
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            filtered = super().forward(mixture)
+            return torch.cat((filtered, -filtered), dim=1)
+
+    model, wave = Both().eval(), noise(1, frames, 2)
+    runner = chunks.chunked(model, 2, CPU, seconds=0.3)
+    parts = [runner.push(wave[:, start : start + 7001]) for start in range(0, frames, 7001)]
+    with torch.no_grad():
+        whole = model(torch.from_numpy(wave)[None])[0].numpy()
+    found = np.concatenate((*parts, runner.finish()), axis=1)
+    np.testing.assert_allclose(found, whole.reshape(4, frames), atol=1e-5)
 
 
 def test_joint_channels_are_given_together():
