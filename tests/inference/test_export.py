@@ -157,7 +157,7 @@ def test_the_shipped_model_as_a_file(exported: Path):
     assert exported.stat().st_size < 2e6
     assert str(ROOT).encode() not in exported.read_bytes()  # nothing of this machine is in it
     wave = audio.read(ROOT / "examples/noisy.wav")[0]
-    wave = wave[:, : wave.shape[1] // 256 * 256]
+    wave = wave[:, : 250 * 256]  # four seconds; benchmarks/runtimes.py compares ten minutes
     assert largest_difference(exported, load_model(), wave) < 1e-5  # asked for are 1e-4
 
 
