@@ -83,8 +83,14 @@ def footprint_table(rows: list[dict[str, Any]]) -> str:
 
 
 def runtimes() -> str:
-    """Markdown: a streaming model in PyTorch and in ONNX Runtime, block by block and in long chunks."""
+    """Markdown: a streaming model in PyTorch and in ONNX Runtime, block by block and in long chunks; other tools."""
     found = read("runtimes")
+    long = max(row["chunk_ms"] for row in found["times"])
+    files = {row["name"]: row["rtf"] for row in found["times"] if row["chunk_ms"] == long}
+    peers = ["| on whole files | delay if live (ms) | real-time factor |", "| --- " * 3 + "|"]
+    for row in sorted((row for row in read(TEST_SET)["systems"] if row["rtf"]), key=lambda row: row["rtf"]):
+        delay = "" if row["latency_ms"] is None else f"{row['latency_ms']:.0f}"
+        peers.append(f"| {row['name']} | {delay} | {row['rtf']:.2g} |")
     lines = ["| | audio at a time (ms) | median (ms) | 99 % within (ms) | real-time factor |", "| --- " * 5 + "|"]
     for row in found["times"]:
         numbers = f"{row['chunk_ms']:.1f} | {row['median_ms']:.2f} | {row['p99_ms']:.2f} | {row['rtf']:.3f}"
@@ -99,7 +105,12 @@ The file that `enhance export` writes has {found["bytes"] / 1e6:.1f} MB and diff
 
 {chr(10).join(lines)}
 
-Delay of `enhance live`, a block included: {delays}. For real-time factors of other tools see the README.
+Delay of `enhance live`, a block included: {delays}.
+In long chunks ONNX Runtime takes {files["ONNX Runtime"] / files["PyTorch"]:.2f} of PyTorch's time, so `enhance denoise` has no such engine.
+
+Other tools, each in blocks of its own or, without a delay, all at once (`benchmarks/peers`; `{DEFAULT}` in the same run):
+
+{chr(10).join(peers)}
 """
 
 

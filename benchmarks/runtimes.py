@@ -2,9 +2,10 @@
 
 usage: runtimes.py [--model NAME_OR_CHECKPOINT] [--json FILE]
 
-The difference is the largest over ten minutes of the committed example at three levels. Times are processor
-time; the real-time factor is that per second of audio. Chunks of ten seconds are what `enhance denoise` uses,
-blocks what a live program does.
+The difference is the largest over ten minutes of the committed example at three levels, the exported file block
+by block against PyTorch in chunks. Times are processor time; the real-time factor is that per second of audio.
+Chunks of ten seconds are what `enhance denoise` uses, blocks what a live program does. `benchmarks/report.py` makes
+the table.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ import torch
 
 from enhance.audio import read, resample
 from enhance.inference.chunks import flushed_denormals
-from enhance.inference.export import export_onnx, largest_difference, translate
+from enhance.inference.export import export_onnx, translate
 from enhance.inference.live import Live
 from enhance.models.checkpoint import load_model
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "noisy.wav"
 MINUTES = 10
-REPEATS = {1: 3000, 625: 10}  # blocks in a chunk -> runs of it
+CHUNK = 625  # blocks of 16 ms: ten seconds
+REPEATS = {1: 3000, CHUNK: 10}  # blocks in a chunk -> runs of it
+LIVE_SECONDS = 20
 
 
 def example(rate: int, seconds: float) -> np.ndarray:
@@ -41,7 +44,7 @@ def example(rate: int, seconds: float) -> np.ndarray:
     return np.concatenate(turns * count, axis=1)[:, : round(seconds * rate)].astype(np.float32)
 
 
-def timed(step: Callable[[np.ndarray], object], chunks: list[np.ndarray]) -> list[float]:
+def timed(step: Callable[[np.ndarray], np.ndarray], chunks: list[np.ndarray]) -> list[float]:
     """Processor time (ms) of each step, after a few that do not count."""
     times = []
     for chunk in [*chunks[:3], *chunks]:
@@ -51,18 +54,21 @@ def timed(step: Callable[[np.ndarray], object], chunks: list[np.ndarray]) -> lis
     return times[3:]
 
 
-def in_pytorch(model: Any) -> Callable[[np.ndarray], object]:
+def in_pytorch(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The next chunk ``(1, channels, time)`` to estimates, by PyTorch."""
     state = None
 
-    def step(chunk: np.ndarray) -> None:
+    def step(chunk: np.ndarray) -> np.ndarray:
         nonlocal state
         with torch.inference_mode(), flushed_denormals():
-            _, state = model.stream(torch.from_numpy(chunk), state)
+            estimates, state = model.stream(torch.from_numpy(chunk), state)
+        return estimates.numpy()
 
     return step
 
 
-def in_onnxruntime(path: Path) -> Callable[[np.ndarray], object]:
+def in_onnxruntime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The same by ONNX Runtime, from an exported file."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
@@ -70,11 +76,23 @@ def in_onnxruntime(path: Path) -> Callable[[np.ndarray], object]:
     names = [value.name for value in session.get_inputs()]
     tensors = [np.zeros(value.shape, dtype=np.float32) for value in session.get_inputs()[1:]]
 
-    def step(chunk: np.ndarray) -> None:
+    def step(chunk: np.ndarray) -> np.ndarray:
         nonlocal tensors
-        _, *tensors = session.run(None, dict(zip(names, [chunk, *tensors], strict=True)))
+        estimates, *tensors = session.run(None, dict(zip(names, [chunk, *tensors], strict=True)))
+        return np.asarray(estimates)
 
     return step
+
+
+def largest_difference(path: Path, model: Any, wave: np.ndarray) -> float:
+    """Between the file block by block and PyTorch in chunks, over ``(channels, time)``, whole blocks."""
+    exported, ours, found = in_onnxruntime(path), in_pytorch(model), 0.0
+    for start in range(0, wave.shape[1], CHUNK * model.block):
+        chunk = np.ascontiguousarray(wave[None, :, start : start + CHUNK * model.block])
+        blocks = np.split(chunk, chunk.shape[2] // model.block, axis=2)
+        estimates = np.concatenate([exported(np.ascontiguousarray(block)) for block in blocks], axis=-1)
+        found = np.maximum(found, np.abs(estimates - ours(chunk)).max())  # NaN stays
+    return float(found)
 
 
 def row(name: str, times: list[float], milliseconds: float) -> dict[str, float | str]:
@@ -111,13 +129,19 @@ def main() -> None:
                 rows.append(row(name, timed(step, chunks), 1000 * samples / model.sample_rate))
     for rate in (16000, 44100, 48000):
         live = Live(model, rate, 1)
-        wave = example(rate, 40)
+        wave = example(rate, LIVE_SECONDS)
         count = wave.shape[1] // live.block
         chunks = np.split(wave[:, : count * live.block], count, axis=1)
         rows.append(row(f"enhance live, {rate} Hz", timed(live.push, chunks), 1000 * live.block / rate))
         rows[-1]["delay_ms"] = 1000 * (live.delay + live.block) / rate
     if arguments.json:
-        found = {"model": arguments.model, "bytes": bytes_, "difference": difference, "minutes": MINUTES, "times": rows}
+        found = {
+            "model": arguments.model,
+            "bytes": bytes_,
+            "difference": difference,
+            "minutes": MINUTES,
+            "times": rows,
+        }
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from enhance.inference.chunks import Fifo
 
 ATTENUATION = 100.0  # dB, of what is beyond the lower of the two Nyquist frequencies
 PASSBAND = 0.9125  # of that frequency; the transition lies between
-ROW = 64  # outputs computed by one row of a matrix product, at least
+ROW = 64  # outputs computed by one matrix product, at least
 LARGEST_MATRIX = 1 << 22  # weights; beyond, rates have no common period worth a matrix
 SLICE = 4096  # outputs at a time where there is no matrix
 
@@ -98,7 +98,7 @@ class Resampler:
         return output
 
     def _by_rows(self, count: int) -> np.ndarray:
-        """Whole periods as rows of one matrix product: what is missing of the last is zero, and not given."""
+        """Whole periods, each times the matrix: what is missing of the last is zero, and not given."""
         inputs, outputs, matrix = self.filter.inputs, self.filter.outputs, self.filter.matrix
         assert matrix is not None
         begin, end = self.given // outputs, -(-count // outputs)  # periods; what waits begins with the first
@@ -107,7 +107,8 @@ class Resampler:
         if wave.shape[1] < length:
             wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
         rows = np.lib.stride_tricks.sliding_window_view(wave, len(matrix), axis=1)[:, ::inputs]
-        output = (np.ascontiguousarray(rows) @ matrix).reshape(len(wave), -1)  # (C, periods * outputs)
+        # Row by row: one product of all would be rounded in another way for each number of rows.
+        output = (rows[:, :, None] @ matrix).reshape(len(wave), -1)  # (C, periods * outputs)
         return output[:, self.given - begin * outputs : count - begin * outputs]
 
     def _by_phases(self, count: int) -> np.ndarray:

@@ -34,3 +34,29 @@ def test_every_preset_has_a_line_that_says_when_to_choose_it(report, monkeypatch
         assert bool(row[5]) == (name in shipped_denoisers()), name
     assert cells["dcunet-s"][4] == "0.032 s"
     assert (cells["hybrid"][1], cells["hybrid"][4]) == ("0.61 M", "0.8 s")
+
+
+def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, monkeypatch):
+    times = [
+        {"name": name, "chunk_ms": chunk, "median_ms": rtf * chunk, "p99_ms": chunk, "rtf": rtf}
+        for name, chunk, rtf in (
+            ("PyTorch", 16.0, 0.2),
+            ("ONNX Runtime", 16.0, 0.05),
+            ("PyTorch", 1e4, 0.04),
+            ("ONNX Runtime", 1e4, 0.03),
+        )
+    ]
+    times.append({**times[0], "name": "enhance live, 48000 Hz", "delay_ms": 61.7})
+    peers = [
+        {"name": "untouched", "rtf": None, "latency_ms": None},
+        {"name": "slow", "rtf": 0.268, "latency_ms": None},
+        {"name": "quick", "rtf": 0.0021, "latency_ms": 20.0},
+    ]
+    found = {"model": "m", "bytes": 2e6, "difference": 4e-7, "minutes": 10, "times": times}
+    results = {"runtimes": found, report.TEST_SET: {"systems": peers}}
+    monkeypatch.setattr(report, "read", results.__getitem__)
+    text = report.runtimes()
+    assert "ONNX Runtime takes 0.75 of PyTorch's time" in text
+    assert "62 ms at 48000 Hz." in text
+    assert "| ONNX Runtime | 16.0 | 0.80 | 16.00 | 0.050 |" in text
+    assert text.endswith("| quick | 20 | 0.0021 |\n| slow |  | 0.27 |\n")

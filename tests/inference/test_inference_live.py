@@ -50,8 +50,7 @@ def test_the_shipped_model_gives_what_denoise_gives(shipped: torch.nn.Module, ra
     wave = noise(1.2, rate, channels)
     live = Live(shipped, rate, channels)
     output, _ = streamed(live, wave)
-    # Rounding, magnified where the compressed spectrum of an 8 kHz recording is next to empty.
-    check(shipped, wave, rate, output, live.delay, atol=3e-5 if rate < shipped.sample_rate else 1e-5)
+    check(shipped, wave, rate, output, live.delay, atol=1e-5)
     assert np.abs(output[:, live.delay :] - wave).max() > 0.05  # it does something
 
 
@@ -70,11 +69,11 @@ def test_nothing_is_ever_missing(rate: int, block: int, late: int, joint: bool, 
     check(model, wave, rate, output, live.delay, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000, 96000])
 def test_the_delay_is_the_least(rate: int):
     """At some moment, in a time after which all repeats itself, the last sample that is there is given."""
     live = Live(Late().eval(), rate, 1)
-    seconds = 20 if rate % 11025 == 0 else 2
+    seconds = 20 if rate == 44100 else 2
     assert streamed(live, noise(seconds, rate))[1] == 0
     assert live.block == rate * 256 // 16000
     if rate == 16000:
