@@ -24,10 +24,19 @@ def remove_stale(targets: Iterable[Path]) -> None:
         place = target.resolve()
         names.setdefault(place.parent, set()).add(place.name)
     for folder, wanted in names.items():
-        for path in folder.iterdir() if folder.is_dir() else ():
-            found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
-            if found and found[1] in wanted and not _alive(int(found[2])):
+        for name, left in stale(folder).items():
+            for path in left if name in wanted else ():
                 path.unlink(missing_ok=True)
+
+
+def stale(folder: Path) -> dict[str, list[Path]]:
+    """Temporary files in ``folder`` whose process is gone, by the name of their target."""
+    left: dict[str, list[Path]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
+        if found and not _alive(int(found[2])):
+            left.setdefault(found[1], []).append(path)
+    return left
 
 
 def _alive(process: int) -> bool:

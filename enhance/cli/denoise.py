@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,9 +16,11 @@ import typer
 from enhance.console import note, progress, stderr, warn
 
 if TYPE_CHECKING:
+    from enhance.inference.records import Records
     from enhance.inference.tasks import AnyTask, Result, Settings
 
 DEFAULT_MODEL = "dcunet-s"
+AHEAD = 1000  # files that are looked at before the first is written
 
 
 def denoise(
@@ -38,6 +42,11 @@ def denoise(
     ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
+    records: Path | None = typer.Option(
+        None,
+        "--records",
+        help="Write a JSON line for each file there; run again, only what is missing or changed is done.",
+    ),
     plot: bool = typer.Option(False, "--plot", help="Draw spectrograms of before and after to OUT.png."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each file."),
 ) -> None:
@@ -48,38 +57,68 @@ def denoise(
     """
     from enhance.inference.tasks import Settings, plan
 
-    process(
-        plan(inputs, output, keep_noise, plot, force),
-        Settings(model, device, strength, prevent_clipping),
-        jobs,
-        as_json,
-    )
+    settings = Settings(model, device, strength, prevent_clipping)
+    again = records is not None and records.exists()  # what is there is of the earlier run
+    tasks = plan(inputs, output, keep_noise, plot, force or again)
+    if records is None:
+        process(tasks, settings, jobs, as_json)
+        return
+    from enhance.inference.records import Records
+
+    kept = Records(records, settings)
+    process(kept.missing(tasks), settings, jobs, as_json, kept)
 
 
-def process(tasks: Sequence[AnyTask], settings: Settings, jobs: int, as_json: bool) -> None:
-    """Check everything, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
+def process(
+    tasks: Iterable[AnyTask], settings: Settings, jobs: int, as_json: bool, records: Records | None = None
+) -> None:
+    """Check the first thousand, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
     from enhance.inference.batch import check
 
-    failed, seconds = check(tasks, settings)
-    for result in failed:
+    waiting = iter(tasks)
+    head = list(itertools.islice(waiting, AHEAD))
+    failed, seconds = check(head, settings)
+    if records:
+        records.begin()
+    counts = {True: 0, False: 0}  # of files that failed, and of those that did not
+
+    def finish(result: Result) -> None:
         _report(result, as_json)
+        if records:
+            records.write(result, _record(result))
+        counts[bool(result.error)] += 1
+
+    for result in failed:
+        finish(result)
     bad = {result.source for result in failed}
-    results = _run([task for task in tasks if task.source not in bad], settings, jobs, seconds, as_json)
-    done = sum(not result.error for result in results)
-    if done < len(tasks):
-        raise typer.Exit(1 if done else 2)
+    good = [task for task in head if task.source not in bad]
+    name = head[0].source.name if len(head) == 1 else f"{len(head)} files"
+    if len(head) < AHEAD:
+        _run(good, name, seconds, settings, jobs, finish)
+    else:
+        _run(itertools.chain(good, waiting), "files", None, settings, jobs, finish)
+    skipped = records.skipped if records else 0
+    if skipped:
+        note(f"{skipped} files were done before")
+    if counts[True]:
+        if sum(counts.values()) > 1:
+            note(f"{counts[True]} of {sum(counts.values())} files failed")
+        raise typer.Exit(1 if counts[False] or skipped else 2)
 
 
-def _run(tasks: list[AnyTask], settings: Settings, jobs: int, seconds: float, as_json: bool) -> list[Result]:
-    """Work with a progress bar in seconds of audio, and report each file as it is done."""
+def _run(
+    tasks: Iterable[AnyTask],
+    name: str,
+    seconds: float | None,
+    settings: Settings,
+    jobs: int,
+    finish: Callable[[Result], None],
+) -> None:
+    """Work with a progress bar in seconds of audio, and call ``finish`` for each file as it is done."""
     from enhance.inference.batch import run
 
-    results: list[Result] = []
-    if not tasks:
-        return results
     began = time.perf_counter()
     with progress("{task.fields[speed]}") as bar:
-        name = tasks[0].source.name if len(tasks) == 1 else f"{len(tasks)} files"
         line = bar.add_task(name, total=seconds or None, speed="")
         total = 0.0
 
@@ -90,9 +129,7 @@ def _run(tasks: list[AnyTask], settings: Settings, jobs: int, seconds: float, as
 
         with closing(run(tasks, settings, jobs, advance)) as stream:
             for result in stream:
-                _report(result, as_json)
-                results.append(result)
-    return results
+                finish(result)
 
 
 def _report(result: Result, as_json: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -15,8 +15,8 @@ from typing import Any
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
-from enhance.files import remove_stale
-from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings
+from enhance.files import stale
+from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, check_folders
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
 
@@ -24,13 +24,18 @@ Progress = Callable[[float], None]  # seconds of audio since the last call
 def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], float]:
     """Look at everything before the work: what cannot be done, and the seconds of audio of the rest.
 
-    Raises EnhanceError for what holds for all files: strength, device, model.
+    Raises EnhanceError for what holds for all files (strength, device, model), for a task with a problem, and
+    for a folder where nothing can be written.
     """
     from enhance.inference.chunks import check_channels, check_denoiser
     from enhance.inference.denoise import check_strength
     from enhance.inference.device import find_device
     from enhance.inference.output import choose_encoding
 
+    for task in tasks:
+        if task.problem:
+            raise EnhanceError(task.problem)
+    check_folders(tasks)
     check_strength(settings.strength)
     find_device(settings.device)
     model = _load(settings)
@@ -51,21 +56,36 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
 
 
 def run(
-    tasks: Sequence[AnyTask], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
+    tasks: Iterable[AnyTask], settings: Settings, jobs: int = 1, progress: Progress = lambda seconds: None
 ) -> Generator[Result, None, None]:
     """Denoise or separate all, a result for each as it is done; a failure is a result with ``error``.
 
-    With ``jobs`` above one they are spread over that many processes with one thread each, and a process
-    that dies fails the file that it was at. EnhanceError if model or device are not to be had. Where the
-    iterator is closed early, what is half-written is removed.
+    Tasks are taken when there is a process for them, so that a million of them need no memory. With ``jobs``
+    above one they are spread over that many processes with one thread each, and a process that dies fails the
+    file that it was at. EnhanceError if model or device are not to be had. Where the iterator is closed early,
+    what is half-written is removed.
     """
-    remove_stale(path for task in tasks for path in task.outputs)
-    if jobs == 1 or len(tasks) == 1:
+    waiting = _cleared(tasks)
+    head = list(itertools.islice(waiting, 2))
+    waiting = itertools.chain(head, waiting)
+    if jobs == 1 or len(head) < 2:
         work_on = _worker(settings)
-        for task in tasks:
+        for task in waiting:
             yield work_on(task, progress)
     else:
-        yield from _run_parallel(tasks, settings, min(jobs, len(tasks)), progress)
+        yield from _run_parallel(waiting, settings, jobs, progress)
+
+
+def _cleared(tasks: Iterable[AnyTask]) -> Iterator[AnyTask]:
+    """The same tasks; before each, what a killed run left of its outputs is removed."""
+    folder, left = None, {}
+    for task in tasks:
+        for path in (output.resolve() for output in task.outputs):
+            if path.parent != folder:  # those of a folder come one after the other: it is looked through once
+                folder, left = path.parent, stale(path.parent)
+            for temporary in left.pop(path.name, ()):
+                temporary.unlink(missing_ok=True)
+        yield task
 
 
 def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
@@ -79,6 +99,8 @@ def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
     model = _load(settings, device)
 
     def work_on(task: AnyTask, progress: Progress) -> Result:
+        if task.problem:
+            return Result(task.source, task.target, error=task.problem)
         try:
             if isinstance(task, SeparationTask):
                 return separate_file(task, model, device, settings, progress)
@@ -110,16 +132,15 @@ class Process:
 
 
 def _run_parallel(
-    tasks: Sequence[AnyTask], settings: Settings, jobs: int, progress: Progress
+    tasks: Iterator[AnyTask], settings: Settings, jobs: int, progress: Progress
 ) -> Generator[Result, None, None]:
-    waiting = deque(tasks)
-    workers = [_start(settings) for _ in range(jobs)]
+    workers: list[Process] = []
     try:
-        while waiting or any(worker.task for worker in workers):
-            for number, worker in enumerate(workers):
-                if worker.task is None and waiting:
-                    workers[number] = worker if worker.process.is_alive() else _start(settings)
-                    _give(workers[number], waiting.popleft())
+        while True:
+            for task in itertools.islice(tasks, jobs - sum(worker.task is not None for worker in workers)):
+                _give(_free(workers, settings), task)
+            if not any(worker.task for worker in workers):
+                return
             ready = wait([worker.pipe for worker in workers if worker.task])
             for worker in workers:
                 if worker.pipe in ready and (result := _receive(worker, progress)) is not None:
@@ -131,6 +152,16 @@ def _run_parallel(
             worker.process.terminate()
         for worker in workers:
             worker.process.join()
+
+
+def _free(workers: list[Process], settings: Settings) -> Process:
+    """A worker without a task, started where there is none."""
+    for worker in [worker for worker in workers if worker.task is None]:
+        if worker.process.is_alive():
+            return worker
+        workers.remove(worker)
+    workers.append(_start(settings))
+    return workers[-1]
 
 
 def _give(worker: Process, task: AnyTask) -> None:

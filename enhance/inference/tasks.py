@@ -1,12 +1,13 @@
-"""What to do: from names on the command line to one task a file. Imports nothing heavy."""
+"""What to do: from names on the command line to a task a file, listed as they are done. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enhance.audio import SOUNDS, VIDEOS
@@ -21,6 +22,7 @@ class Task:
     target: Path
     noise: Path | None = None  # where to write what was removed
     plot: Path | None = None  # where to draw spectrograms of before and after
+    problem: str = ""  # why it must not be done
 
     @property
     def outputs(self) -> list[Path]:
@@ -34,6 +36,7 @@ class SeparationTask:
     source: Path
     target: Path  # the folder of the parts
     parts: dict[str, Path]
+    problem: str = ""  # why it must not be done
 
     @property
     def outputs(self) -> list[Path]:
@@ -81,28 +84,30 @@ class Result:
 
 def plan(
     inputs: Sequence[str], output: str | None, keep_noise: bool = False, plot: bool = False, force: bool = False
-) -> list[Task]:
-    """What to do for files, folders and patterns; nothing is written, but every name is checked.
+) -> Iterator[Task]:
+    """What to do for files, folders and patterns, listed as it is asked for: a million files need no memory.
 
     One file goes to ``output`` (by default ``name.clean.wav`` beside ``name.wav``), or into it if that is a
     folder; several files and folders go into ``output`` as a folder, with their structure kept. What was
-    removed goes to ``output.noise.wav``, a picture to ``output.png``. Raises EnhanceError for missing inputs,
-    two inputs with one output, an output that is an input or exists (unless ``force``), and for a folder
-    where nothing can be written.
+    removed goes to ``output.noise.wav``, a picture to ``output.png``. Nothing is written.
+
+    Raises EnhanceError, before the first task, for missing inputs and an output that cannot hold them all. A
+    task has a ``problem`` if its output is an input, another one's output, or exists (unless ``force``).
     """
-    found = _find_inputs(inputs, output)
-    targets = _find_targets(inputs, found, output)
-    tasks = [
-        Task(
-            source,
-            target,
-            _beside(target, f".noise{target.suffix}") if keep_noise else None,
-            _beside(target, ".png") if plot else None,
-        )
-        for (source, _), target in zip(found, targets, strict=True)
-    ]
-    _check_outputs(tasks, force)
-    return tasks
+    listings = [_listed(name, output) for name in inputs]
+    found = _each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
+    first, second = next(found), next(found, None)
+    single = len(inputs) == 1 and second is None and not Path(inputs[0]).is_dir()
+    folder = _output_folder(output, single)
+    outputs = _Outputs(inputs, output, force, alone=len(inputs) == 1 and not keep_noise and not plot)
+    for source, name in itertools.chain([first], [second] if second else [], found):
+        if folder is not None:
+            target = folder / name
+        else:
+            target = Path(output) if output else _beside(source, f".clean{source.suffix}")
+        noise = _beside(target, f".noise{target.suffix}") if keep_noise else None
+        task = Task(source, target, noise, _beside(target, ".png") if plot else None)
+        yield replace(task, problem=outputs.problem(task))
 
 
 def plan_separation(
@@ -117,11 +122,14 @@ def plan_separation(
     if folder.exists() and not folder.is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
     tasks = []
-    for source, name in _find_inputs(inputs, output):
+    outputs = _Outputs(inputs, output, force, alone=False)
+    for source, name in _each_once(itertools.chain.from_iterable([_listed(name, output) for name in inputs])):
         suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
         target = folder / name.with_suffix("")
         tasks.append(SeparationTask(source, target, {part: target / f"{part}{suffix}" for part in names}))
-    _check_outputs(tasks, force)
+        if problem := outputs.problem(tasks[-1]):
+            raise EnhanceError(problem)
+    check_folders(tasks)
     return tasks
 
 
@@ -129,86 +137,119 @@ def _beside(target: Path, ending: str) -> Path:
     return target.with_name(target.stem + ending)
 
 
-def _find_inputs(inputs: Sequence[str], output: str | None) -> list[tuple[Path, Path]]:
-    """Every input file once and its name below the output folder, in the order given, folders sorted."""
-    found: dict[Path, Path] = {}
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            below = _sound_files(path, Path(output).resolve() if output else None)
-            if not below:
-                raise EnhanceError(f"{name}: no audio files in this folder", "give a folder with recordings")
-            found.update((file, file.relative_to(path)) for file in below)
-        elif path.exists():
-            found.setdefault(path, Path(path.name))
-        elif glob.has_magic(name):
-            matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (absolute too)
-            files = [match for match in matches if match.is_file()]
-            if not files:
-                raise EnhanceError(f"{name}: no file matches", "check the pattern")
-            for file in files:
-                found.setdefault(file, Path(file.name))
-        else:
-            raise EnhanceError(f"{name}: no such file", "check the name")
-    return list(found.items())
+Found = Iterator[tuple[Path, Path]]  # an input file, and its name below the output folder
 
 
-def _sound_files(folder: Path, excluded: Path | None) -> list[Path]:
-    """Sound and video files below ``folder`` by their endings, sorted; not hidden, not below ``excluded``."""
-    files = []
+def _listed(name: str, output: str | None) -> Found:
+    """The input files of an argument; EnhanceError if there are none."""
+    path = Path(name)
+    if not path.is_dir():
+        return ((file, Path(file.name)) for file in _matches(name))
+    files = _sound_files(path, Path(output).resolve() if output else None)
+    if (first := next(files, None)) is None:
+        raise EnhanceError(f"{name}: no audio files in this folder", "give a folder with recordings")
+    return ((file, file.relative_to(path)) for file in itertools.chain([first], files))
+
+
+def _matches(name: str) -> list[Path]:
+    """The files that a name or a pattern means, sorted; EnhanceError if there are none."""
+    if Path(name).exists():
+        return [Path(name)]
+    if not glob.has_magic(name):
+        raise EnhanceError(f"{name}: no such file", "check the name")
+    matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (absolute too)
+    if not (files := [match for match in matches if match.is_file()]):
+        raise EnhanceError(f"{name}: no file matches", "check the pattern")
+    return files
+
+
+def _each_once(found: Iterable[tuple[Path, Path]]) -> Found:
+    seen: set[str] = set()
+    for source, name in found:
+        if str(source) not in seen:
+            seen.add(str(source))
+            yield source, name
+
+
+def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
+    """Sound and video files below ``folder`` by their endings; not hidden, not below ``excluded``.
+
+    In the order of their names, those of a folder before those of the folders in it.
+    """
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (Path(parent) / name).resolve() != excluded
         )
-        files += [
-            Path(parent) / name
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS
-        ]
-    return sorted(files)
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
+                yield Path(parent, name)
 
 
-def _find_targets(inputs: Sequence[str], found: list[tuple[Path, Path]], output: str | None) -> list[Path]:
-    single = len(inputs) == 1 and len(found) == 1 and not Path(inputs[0]).is_dir()
+def _output_folder(output: str | None, single: bool) -> Path | None:
+    """The folder that ``output`` is; None if it is a file, or beside the input."""
     if output is None:
         if not single:
             raise EnhanceError("several inputs", "give a folder for the results with -o")
-        source = found[0][0]
-        return [_beside(source, f".clean{source.suffix}")]
+        return None
     folder = Path(output)
     if single and not (folder.is_dir() or output.endswith(("/", os.sep))):
-        return [folder]
+        return None
     if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in SOUNDS | VIDEOS):
         raise EnhanceError(f"{output}: is one file, but there are several inputs", "give a folder with -o")
-    return [folder / name for _, name in found]
+    return folder
 
 
-def _check_outputs(tasks: Sequence[AnyTask], force: bool) -> None:
-    sources = {task.source.resolve() for task in tasks}
-    writers: dict[Path, Path] = {}
-    for task in tasks:
-        for path in task.outputs:
-            resolved = path.resolve()
-            if resolved in sources:
-                raise EnhanceError(f"{path}: is an input as well as an output", "choose another name with -o")
-            if resolved in writers:
-                both = f"{writers[resolved]} and {task.source}"
-                raise EnhanceError(f"{path}: would be written from both {both}", "run them apart")
-            writers[resolved] = task.source
-            if path.exists() and not path.is_file():
-                raise EnhanceError(f"{path}: exists and is not a file", "choose another name with -o")
-            if path.exists() and not force:
-                raise EnhanceError(f"{path}: exists", "choose another name with -o, or add --force")
-    for folder in {path.parent for path in writers}:
-        _check_folder(folder)
+class _Outputs:
+    """Says what must not be written."""
+
+    def __init__(self, inputs: Sequence[str], output: str | None, force: bool, alone: bool) -> None:
+        self.force = force
+        self.alone = alone  # files of one folder, one output each: no two can have the same
+        self.folders = [Path(name).resolve() for name in inputs if Path(name).is_dir()]
+        self.files = {file.resolve() for name in inputs if not Path(name).is_dir() for file in _matches(name)}
+        self.output = Path(output).resolve() if output else None
+        self.writers: dict[str, Path] = {}
+
+    def problem(self, task: AnyTask) -> str:
+        """What keeps the task from being done; empty if nothing does."""
+        try:
+            for path in task.outputs:
+                self._check(path, task.source)
+        except EnhanceError as error:
+            return str(error)
+        return ""
+
+    def _check(self, path: Path, source: Path) -> None:
+        there = path.exists()
+        if there and self._is_input(path.resolve()):
+            raise EnhanceError(f"{path}: is an input as well as an output", "choose another name with -o")
+        if not self.alone:
+            writer = self.writers.setdefault(str(path.resolve()), source)
+            if writer is not source:
+                raise EnhanceError(f"{path}: would be written from both {writer} and {source}", "run them apart")
+        if there and not path.is_file():
+            raise EnhanceError(f"{path}: exists and is not a file", "choose another name with -o")
+        if there and not self.force:
+            raise EnhanceError(f"{path}: exists", "choose another name with -o, or add --force")
+
+    def _is_input(self, path: Path) -> bool:
+        """Is this file one of those that are listed, whether it was already or not?"""
+        if path in self.files:
+            return True
+        for folder in self.folders:
+            if path.is_relative_to(folder):
+                inside = self.output is not None and self.output != folder and self.output.is_relative_to(folder)
+                return not (inside and self.output is not None and path.is_relative_to(self.output))
+        return False
 
 
-def _check_folder(folder: Path) -> None:
-    """EnhanceError unless files can be made in ``folder``, or in the nearest one above it that exists."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        reason = f"cannot write there ({error.strerror})"
-        raise EnhanceError(f"{folder}: {reason}", "choose another folder with -o") from None
+def check_folders(tasks: Iterable[AnyTask]) -> None:
+    """EnhanceError unless files can be made where the outputs go, or in the nearest folder above that exists."""
+    for folder in {path.parent for task in tasks for path in task.outputs}:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            reason = f"cannot write there ({error.strerror})"
+            raise EnhanceError(f"{folder}: {reason}", "choose another folder with -o") from None

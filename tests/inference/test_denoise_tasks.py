@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from enhance.errors import EnhanceError
-from enhance.inference.tasks import plan
+from enhance.inference.tasks import Task, check_folders, plan
 
 
 @pytest.fixture
@@ -31,6 +32,15 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(*inputs: str, output: str | None = None, **options: bool) -> list[tuple[str, str]]:
     return [(str(task.source), str(task.target)) for task in plan(inputs, output, **options)]
+
+
+def refuse(tasks: Iterator[Task]) -> None:
+    """Raise the first problem, as is done before the work."""
+    listed = list(tasks)
+    for task in listed:
+        if task.problem:
+            raise EnhanceError(task.problem)
+    check_folders(listed)
 
 
 def test_one_file(corpus: Path):
@@ -68,7 +78,7 @@ def test_patterns(corpus: Path):
 
 
 def test_noise_and_plot_lie_beside_the_output(corpus: Path):
-    task = plan(["in/b.wav"], "x.flac", keep_noise=True, plot=True)[0]
+    task = next(plan(["in/b.wav"], "x.flac", keep_noise=True, plot=True))
     assert (task.noise, task.plot) == (Path("x.noise.flac"), Path("x.png"))
 
 
@@ -95,11 +105,11 @@ def test_refused_before_the_work(corpus: Path, inputs: list[str], output: str | 
     (corpus / "empty").mkdir()
     (corpus / "link.wav").symlink_to(corpus / "in/b.wav")
     with pytest.raises(EnhanceError, match=message):
-        plan(inputs, output)
+        refuse(plan(inputs, output))
     assert not (corpus / "out").exists()
 
 
 def test_noise_of_one_may_be_the_output_of_another(corpus: Path):
     (corpus / "in/b.noise.wav").touch()
     with pytest.raises(EnhanceError, match=r"out/b\.noise\.wav: would be written from both"):
-        plan(["in"], "out", keep_noise=True)
+        refuse(plan(["in"], "out", keep_noise=True))

@@ -1,0 +1,109 @@
+"""A line of JSON a file, and reruns that do what is missing or changed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toys import noise
+
+from enhance import audio
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        audio.write(tmp_path / f"in/{number}.wav", noise(0.5, 16000, seed=number), 16000)
+    return tmp_path
+
+
+def done(records: Path) -> list[str]:
+    """Names of the inputs, a line each."""
+    return [Path(json.loads(line)["source"]).name for line in records.read_text().splitlines()]
+
+
+def test_a_rerun_does_what_is_missing_or_changed(cli, corpus: Path, untrained: str):
+    records = corpus / "done.jsonl"
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", records)
+    assert cli(*command).code == 0
+    first = json.loads(records.read_text().splitlines()[0])
+    assert (first["source"], first["target"], first["seconds"], first["error"]) == ("in/0.wav", "out/0.wav", 0.5, "")
+    assert first["size"] == Path("in/0.wav").stat().st_size
+    assert cli(*command) == (0, "", "3 files were done before\n")
+    Path("out/0.wav").unlink()
+    audio.write("in/1.wav", noise(0.7, 16000), 16000)
+    audio.write("in/3.wav", noise(0.5, 16000), 16000)
+    assert cli(*command).code == 0
+    assert done(records)[3:] == ["0.wav", "1.wav", "3.wav"]
+    assert audio.info("out/1.wav").frames == 11200
+    assert cli(*command, "--strength", "0.5").code == 0
+    assert done(records)[6:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+
+
+def test_what_failed_is_recorded_and_tried_again(cli, corpus: Path, untrained: str):
+    records = corpus / "done.jsonl"
+    Path("in/1.wav").write_text("no sound")
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", records)
+    code, _, errors = cli(*command)
+    assert code == 1
+    assert errors.endswith("1 of 3 files failed\n")
+    assert sorted(done(records)) == ["0.wav", "1.wav", "2.wav"]
+    records.write_bytes(records.read_bytes() + b'{"source": "in/2.w')  # a kill in the middle of a line
+    assert cli(*command).code == 1
+    assert done(records)[3:] == ["1.wav"]
+
+
+def test_refused_before_the_work(cli, corpus: Path, untrained: str):
+    records = corpus / "done.jsonl"
+    Path("out").mkdir()
+    Path("out/1.wav").write_text("somebody's")
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", records)
+    for _ in range(2):  # a run that did nothing leaves no records that would allow the next to overwrite
+        assert "out/1.wav: exists" in cli(*command).err
+        assert not records.exists()
+    records.write_text("{}\n")
+    assert cli(*command) == (
+        2, "", f"error: {records}: line 1 is not of enhance denoise: give another --records\n"
+    )  # fmt: skip
+
+
+LISTING = """
+import os, sys, tracemalloc
+from pathlib import Path
+from enhance.inference import tasks
+from enhance.inference.records import Records
+
+def walk(folder):
+    for number in range(20):
+        yield f"{folder}/speaker-{number:06}", [], [f"recording-{take:06}.flac" for take in range(1000)]
+
+records = Records(Path("none"), tasks.Settings(sys.argv[1]))
+real = Path.stat
+
+def stat(path, **options):
+    return os.stat_result([0o100644, 0, 0, 1, 0, 0, 9, 0, 0, 0]) if path.suffix == ".flac" else real(path, **options)
+
+tasks.os.walk, Path.stat, Path.exists = walk, stat, lambda path: "out" not in path.parts
+tracemalloc.start()
+listed = 0
+for task in records.missing(tasks.plan([sys.argv[2]], "out")):
+    records.done.add(listed.to_bytes(16, "big"))  # as the records of an earlier run
+    records.stamps.pop(task.source)
+    listed += 1
+print(listed, tracemalloc.get_traced_memory()[1] / 1e6)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_files_need_little_memory(corpus: Path, untrained: str, environment: dict[str, str]):
+    """A fiftieth of them, listed and compared with as many records; beside Python and PyTorch."""
+    command = [sys.executable, "-c", LISTING, untrained, str(corpus / "in")]
+    found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120)
+    listed, megabytes = found.stdout.split()
+    assert int(listed) == 20_000
+    assert float(megabytes) < 5  # 250 MB for a million
