@@ -14,6 +14,7 @@ import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
 from separation import run as separation
+from throughput import tables as throughput_tables
 from training import speed_table
 
 from enhance.bench import table
@@ -277,6 +278,7 @@ def main() -> None:
         tables.HERE / "README.md": tables.readme(),
         hybrid_tables.HERE / "README.md": hybrid_tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),
+        throughput_tables.HERE / "README.md": throughput_tables.readme(),
         **({separation.HERE / "README.md": separation.readme()} if separation.measured() else {}),
         voicebank: replaced(
             voicebank.read_text(encoding="utf-8"), tables.BEGIN, tables.END, tables.voicebank_section()

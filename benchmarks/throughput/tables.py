@@ -1,0 +1,80 @@
+"""The page of the throughput measurement, from its results.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = "results.json"
+STAGES = ("decode", "resample", "model", "encode")
+
+
+def readme() -> str:
+    """Markdown."""
+    found: dict[str, Any] = json.loads((HERE / RESULTS).read_text(encoding="utf-8"))
+    return f"""# Throughput
+
+How much audio `enhance denoise` gets through with `{found["model"]}`, one thread a process. {found["processor"]};
+torch {found["torch"]}, enhance {found["enhance"]}. Made by `python benchmarks/throughput/run.py` on an idle machine.
+
+## Where the time goes
+
+Processor time within one process, seconds for a minute of audio; resampling includes the band above the model's.
+
+{stages(found["stages"])}
+
+## Processes
+
+{processes(found["processes"])}
+
+## Many short files
+
+{short(found["short"])}
+"""
+
+
+def stages(rows: list[dict[str, Any]]) -> str:
+    lines = [f"| file | {' | '.join(STAGES)} | not the model | hours an hour and core |", "| --- " * 7 + "|"]
+    for row in rows:
+        times = [row["seconds_a_minute"][name] for name in STAGES]
+        other = 1 - row["seconds_a_minute"]["model"] / sum(times)
+        file = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}"
+        cells = [file, *(f"{seconds:.2f}" for seconds in times), f"{100 * other:.0f} %", f"{60 / sum(times):.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    limit = rows[0]["seconds_a_minute"]
+    hours = 60 / (limit["decode"] + limit["encode"])
+    return "\n".join(lines) + f"\n\nDecoding and encoding the first of them alone: {hours:.0f} hours an hour."
+
+
+def processes(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['files']} files of {found['minutes']} minutes, whole commands, start included:",
+        "",
+        "| processes | wall time (s) | hours of audio an hour | times as fast |",
+        "| --- | --- | --- | --- |",
+    ]
+    audio, first = 60 * found["files"] * found["minutes"], found["rows"][0]["seconds"]
+    for row in found["rows"]:
+        seconds = row["seconds"]
+        lines.append(f"| {row['jobs']} | {seconds:.1f} | {audio / seconds:.0f} | {first / seconds:.2f} |")
+    return "\n".join(lines)
+
+
+def short(found: dict[str, Any]) -> str:
+    audio = found["files"] * found["seconds"]
+    one, many = found["one_file"], found["short_files"]
+    share, extra = 100 * one / many, 1000 * (many - one) / found["files"]
+    return "\n".join(
+        (
+            f"{audio} s of audio, one process, whole commands:",
+            "",
+            "| files | wall time (s) | hours of audio an hour |",
+            "| --- | --- | --- |",
+            f"| 1 | {one:.1f} | {audio / one:.0f} |",
+            f"| {found['files']} of {found['seconds']} s | {many:.1f} | {audio / many:.0f} |",
+            "",
+            f"Short files have {share:.0f} % of the throughput of one long file; each takes {extra:.1f} ms more.",
+        )
+    )
