@@ -58,14 +58,13 @@ def denoise(
     from enhance.inference.tasks import Settings, plan
 
     settings = Settings(model, device, strength, prevent_clipping)
-    again = records is not None and records.exists()  # what is there is of the earlier run
-    tasks = plan(inputs, output, keep_noise, plot, force or again)
     if records is None:
-        process(tasks, settings, jobs, as_json)
+        process(plan(inputs, output, keep_noise, plot, force), settings, jobs, as_json)
         return
     from enhance.inference.records import Records
 
     kept = Records(records, settings)
+    tasks = plan(inputs, output, keep_noise, plot, force, kept.wrote)
     process(kept.missing(tasks), settings, jobs, as_json, kept)
 
 

@@ -1,7 +1,7 @@
 """A streaming resampler with a short reach: what a model at another rate than the signal's looks through.
 
-A windowed-sinc filter as long as its transition needs and no longer, so that a signal goes to 16 kHz and
-back in 9 ms. (soxr computes in blocks of a Fourier transform and keeps 70 to 110 ms back each way.)
+A windowed-sinc filter as long as its transition needs and no longer. (soxr computes in blocks of a Fourier transform
+and keeps more back.) `benchmarks/runtimes.py` prints the delay that `enhance live` has with it.
 """
 
 from __future__ import annotations

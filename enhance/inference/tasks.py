@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,7 +83,12 @@ class Result:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, keep_noise: bool = False, plot: bool = False, force: bool = False
+    inputs: Sequence[str],
+    output: str | None,
+    keep_noise: bool = False,
+    plot: bool = False,
+    force: bool = False,
+    ours: Callable[[Path], bool] = lambda path: False,
 ) -> Iterator[Task]:
     """What to do for files, folders and patterns, listed as it is asked for: a million files need no memory.
 
@@ -92,14 +97,17 @@ def plan(
     removed goes to ``output.noise.wav``, a picture to ``output.png``. Nothing is written.
 
     Raises EnhanceError, before the first task, for missing inputs and an output that cannot hold them all. A
-    task has a ``problem`` if its output is an input, another one's output, or exists (unless ``force``).
+    task has a ``problem`` if its output is an input, another one's output, or exists, unless ``force`` or it is
+    ``ours``, written by an earlier run.
     """
     listings = [_listed(name, output) for name in inputs]
     found = _each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
     first, second = next(found), next(found, None)
     single = len(inputs) == 1 and second is None and not Path(inputs[0]).is_dir()
     folder = _output_folder(output, single)
-    outputs = _Outputs(inputs, output, force, alone=len(inputs) == 1 and not keep_noise and not plot)
+    outputs = _Outputs(
+        inputs, output, lambda path: force or ours(path), alone=len(inputs) == 1 and not keep_noise and not plot
+    )
     for source, name in itertools.chain([first], [second] if second else [], found):
         if folder is not None:
             target = folder / name
@@ -122,7 +130,7 @@ def plan_separation(
     if folder.exists() and not folder.is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
     tasks = []
-    outputs = _Outputs(inputs, output, force, alone=False)
+    outputs = _Outputs(inputs, output, lambda path: force, alone=False)
     for source, name in _each_once(itertools.chain.from_iterable([_listed(name, output) for name in inputs])):
         suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
         target = folder / name.with_suffix("")
@@ -202,8 +210,10 @@ def _output_folder(output: str | None, single: bool) -> Path | None:
 class _Outputs:
     """Says what must not be written."""
 
-    def __init__(self, inputs: Sequence[str], output: str | None, force: bool, alone: bool) -> None:
-        self.force = force
+    def __init__(
+        self, inputs: Sequence[str], output: str | None, replaceable: Callable[[Path], bool], alone: bool
+    ) -> None:
+        self.replaceable = replaceable
         self.alone = alone  # files of one folder, one output each: no two can have the same
         self.folders = [Path(name).resolve() for name in inputs if Path(name).is_dir()]
         self.files = {file.resolve() for name in inputs if not Path(name).is_dir() for file in _matches(name)}
@@ -229,7 +239,7 @@ class _Outputs:
                 raise EnhanceError(f"{path}: would be written from both {writer} and {source}", "run them apart")
         if there and not path.is_file():
             raise EnhanceError(f"{path}: exists and is not a file", "choose another name with -o")
-        if there and not self.force:
+        if there and not self.replaceable(path):
             raise EnhanceError(f"{path}: exists", "choose another name with -o, or add --force")
 
     def _is_input(self, path: Path) -> bool:

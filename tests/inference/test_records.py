@@ -58,6 +58,21 @@ def test_what_failed_is_recorded_and_tried_again(cli, corpus: Path, untrained: s
     assert done(records)[3:] == ["1.wav"]
 
 
+def test_a_rerun_replaces_only_what_an_earlier_one_wrote(cli, corpus: Path, untrained: str):
+    records = corpus / "done.jsonl"
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", records)
+    assert cli(*command, "--keep-noise").code == 0
+    audio.write("in/3.wav", noise(0.5, 16000), 16000)
+    Path("out/3.wav").write_text("somebody's")
+    code, _, errors = cli(*command, "--keep-noise")
+    assert (code, Path("out/3.wav").read_text()) == (2, "somebody's")
+    assert errors == "error: out/3.wav: exists: choose another name with -o, or add --force\n"
+    assert cli(*command, "--keep-noise", "--force").code == 0
+    assert done(records)[3:] == ["3.wav"]
+    assert cli(*command, "--keep-noise", "--strength", "0.5").code == 0  # which replaces both of each
+    assert done(records)[4:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+
+
 def test_refused_before_the_work(cli, corpus: Path, untrained: str):
     records = corpus / "done.jsonl"
     Path("out").mkdir()
@@ -66,10 +81,14 @@ def test_refused_before_the_work(cli, corpus: Path, untrained: str):
     for _ in range(2):  # a run that did nothing leaves no records that would allow the next to overwrite
         assert "out/1.wav: exists" in cli(*command).err
         assert not records.exists()
-    records.write_text("{}\n")
-    assert cli(*command) == (
-        2, "", f"error: {records}: line 1 is not of enhance denoise: give another --records\n"
-    )  # fmt: skip
+    for wrong in ("{}\n", "0" * (1 << 21)):
+        records.write_text(wrong)
+        assert cli(*command) == (
+            2, "", f"error: {records}: line 1 is not of enhance denoise: give another --records\n"
+        )  # fmt: skip
+    for wrong in ("in", "/dev/full"):
+        code, _, errors = cli(*command[:-1], wrong)
+        assert (code, errors) == (2, f"error: {wrong}: is a folder or a device: give another --records\n")
 
 
 LISTING = """
@@ -92,7 +111,7 @@ tasks.os.walk, Path.stat, Path.exists = walk, stat, lambda path: "out" not in pa
 tracemalloc.start()
 listed = 0
 for task in records.missing(tasks.plan([sys.argv[2]], "out")):
-    records.done.add(listed.to_bytes(16, "big"))  # as the records of an earlier run
+    records.written[listed << 40] = listed << 41 | 1  # as the records of an earlier run
     records.stamps.pop(task.source)
     listed += 1
 print(listed, tracemalloc.get_traced_memory()[1] / 1e6)
