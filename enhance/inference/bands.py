@@ -76,7 +76,7 @@ class UpperGain:
         size = len(self.window)
         every = np.lib.stride_tricks.sliding_window_view(self.waiting.waiting, size, axis=1)
         frames = every[:, : count * self.hop : self.hop] * self.window  # (2C, count, size)
-        spectra = torch.fft.rfft(torch.from_numpy(frames))[..., self.octave]  # faster than numpy's, in float32
+        spectra = torch.fft.rfft(torch.from_numpy(frames))[..., self.octave]
         energies = torch.view_as_real(spectra).square().sum((-1, -2)).numpy() + self.floor  # (2C, count)
         self.waiting.take(count * self.hop)
         ratio = energies[self.channels :] / energies[: self.channels]
