@@ -59,6 +59,8 @@ def _widened(name: str, large: Tensor, small: Tensor) -> Tensor:
         return small
     grown = large.clone()
     if ".lstm." in name:
+        if "project" in name:
+            raise ValueError("hidden differs, and the recurrence is not an LSTM")
         old, new = small.shape[0] // 4, large.shape[0] // 4
         for gate in range(4):
             rows = grown[gate * new : gate * new + old]

@@ -20,6 +20,7 @@ from enhance.models import create, presets
 from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
+from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
 
@@ -59,8 +60,9 @@ def one_process(recipes: Iterable[Recipe], what: str) -> None:
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
-    A compact model may start from a smaller one: see :mod:`enhance.models.grow`. EnhanceError if the recipe trains
-    modules that the model does not have, or mixes other sources.
+    A compact model may start from a smaller or a larger one: see :mod:`enhance.models.grow` and
+    :mod:`enhance.models.shrink`. EnhanceError if the recipe trains modules that the model does not have, or mixes
+    other sources.
     """
     model = create(recipe.model, **recipe.model_options)
     _check_sources(recipe, model)
@@ -75,14 +77,15 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
         initial = load_model(recipe.init)
         try:
             if isinstance(model, CompactUNet) and isinstance(initial, CompactUNet):
-                grow(model, initial)
+                larger = model.net.hidden < initial.net.hidden or len(model.net.blocks) < len(initial.net.blocks)
+                shrink(model, initial) if larger else grow(model, initial)
             else:
                 model.load_state_dict(initial.state_dict())
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, KeyError):
             raise EnhanceError(
                 f"{recipe.init}: weights of another model than {recipe.model!r}",
-                "take the model of that checkpoint or, of a compact one, more blocks, sources or a larger hidden; "
-                "or leave out init",
+                "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
+                "or more sources; or leave out init",
             ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
 
