@@ -16,7 +16,8 @@ from enhance.inference.chunks import Fifo
 
 ATTENUATION = 100.0  # dB, of what is beyond the lower of the two Nyquist frequencies
 PASSBAND = 0.9125  # of that frequency; the transition lies between
-ROW = 64  # outputs computed by one matrix product, at least
+PERIOD = 64  # outputs of a row of the matrix product, at least
+ROWS = 8  # of a product: always as many, since another number may be rounded in another way
 LARGEST_MATRIX = 1 << 22  # weights; beyond, rates have no common period worth a matrix
 SLICE = 4096  # outputs at a time where there is no matrix
 
@@ -28,7 +29,8 @@ class Filter(NamedTuple):
     inputs: int
     outputs: int
     taps: np.ndarray  # (phases, 2 * reach)
-    matrix: np.ndarray | None  # (inputs of a row, outputs), None if it would be too large
+    length: int  # input samples that a row of outputs depends on
+    matrices: list[tuple[int, np.ndarray]]  # first of these samples, and weights (samples, outputs): side by side a row
 
 
 @functools.lru_cache(maxsize=16)
@@ -48,15 +50,19 @@ def design(from_rate: int, to_rate: int) -> Filter:
     window = np.i0(0.1102 * (ATTENUATION - 8.7) * np.sqrt((1 - (distance / reach) ** 2).clip(min=0)))
     taps = np.sinc(cutoff * distance) * window
     taps /= taps.sum(axis=1, keepdims=True)
-    repeat = -(-ROW // up)
+    repeat = -(-PERIOD // up)
     inputs, outputs = repeat * down, repeat * up
     starts = np.arange(outputs) * down // up
-    matrix = None
-    if outputs * (starts[-1] + 2 * reach) <= LARGEST_MATRIX:
-        matrix = np.zeros((starts[-1] + 2 * reach, outputs), dtype=np.float32)
-        rows = starts[:, None] + np.arange(2 * reach)
-        matrix[rows, np.arange(outputs)[:, None]] = taps[np.arange(outputs) % up]
-    return Filter(reach, inputs, outputs, taps.astype(np.float32), matrix)
+    length = int(starts[-1]) + 2 * reach
+    matrices = []
+    if outputs * length <= LARGEST_MATRIX:
+        matrix = np.zeros((length, outputs), dtype=np.float32)
+        matrix[starts[:, None] + np.arange(2 * reach), np.arange(outputs)[:, None]] = taps[np.arange(outputs) % up]
+        parts = 2 if inputs > reach else 1  # of a long period, each half has zeros where the other has weights
+        for columns in np.array_split(np.arange(outputs), parts):
+            begin, end = starts[columns[0]], starts[columns[-1]] + 2 * reach
+            matrices.append((int(begin), np.ascontiguousarray(matrix[begin:end, columns])))
+    return Filter(reach, inputs, outputs, taps.astype(np.float32), length, matrices)
 
 
 class Resampler:
@@ -90,7 +96,7 @@ class Resampler:
         """The outputs up to ``count`` in all; what no later one needs is dropped."""
         if count <= self.given:
             return self.waiting.waiting[:, :0]
-        output = self._by_rows(count) if self.filter.matrix is not None else self._by_phases(count)
+        output = self._by_rows(count) if self.filter.matrices else self._by_phases(count)
         self.given = count
         needed = count // self.filter.outputs * self.filter.inputs + 1 - self.filter.reach
         self.waiting.take(needed - self.first)
@@ -98,17 +104,17 @@ class Resampler:
         return output
 
     def _by_rows(self, count: int) -> np.ndarray:
-        """Whole periods, each times the matrix: what is missing of the last is zero, and not given."""
-        inputs, outputs, matrix = self.filter.inputs, self.filter.outputs, self.filter.matrix
-        assert matrix is not None
+        """Whole periods, each times the matrices: what is missing of the last is zero, and not given."""
+        inputs, outputs, length = self.filter.inputs, self.filter.outputs, self.filter.length
         begin, end = self.given // outputs, -(-count // outputs)  # periods; what waits begins with the first
-        length = (end - begin - 1) * inputs + len(matrix)
-        wave = self.waiting.waiting[:, :length]
-        if wave.shape[1] < length:
-            wave = np.pad(wave, ((0, 0), (0, length - wave.shape[1])))
-        rows = np.lib.stride_tricks.sliding_window_view(wave, len(matrix), axis=1)[:, ::inputs]
-        # Row by row: one product of all would be rounded in another way for each number of rows.
-        output = (rows[:, :, None] @ matrix).reshape(len(wave), -1)  # (C, periods * outputs)
+        needed = (end - begin - 1) * inputs + length
+        wave = self.waiting.waiting[:, :needed]
+        if wave.shape[1] < needed:
+            wave = np.pad(wave, ((0, 0), (0, needed - wave.shape[1])))
+        rows = np.lib.stride_tricks.sliding_window_view(wave, length, axis=1)[:, ::inputs].reshape(-1, length)
+        batches = np.pad(rows, ((0, -len(rows) % ROWS), (0, 0))).reshape(-1, ROWS, length)
+        parts = [batches[..., first : first + len(matrix)] @ matrix for first, matrix in self.filter.matrices]
+        output = np.concatenate(parts, axis=2).reshape(-1, outputs)[: len(rows)].reshape(len(wave), -1)
         return output[:, self.given - begin * outputs : count - begin * outputs]
 
     def _by_phases(self, count: int) -> np.ndarray:
