@@ -16,12 +16,12 @@ def macs_per_second(model: nn.Module) -> float:
     """Multiply-accumulates per second of audio and channel, of a model in the sense of the registry.
 
     Convolutions and matrix products count, also those inside recurrent layers; Fourier transforms,
-    normalisations and activations do not. It is the difference between about two seconds of audio and
-    one, so that edges and padding cancel. The model is run once for each, on the device it is on.
+    normalisations and activations do not. It is the difference between a quarter of a second of audio,
+    about, and an eighth, so that edges and padding cancel. The model is run once for each, on the device it is on.
     """
     rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
     step: int = getattr(model, "align", getattr(model, "block", 1))
-    span = -(-rate // step) * step  # a second, rounded up to whole steps
+    span = -(-rate // (8 * step)) * step  # an eighth of a second, rounded up to whole steps
     return (macs(model, 2 * span) - macs(model, span)) * rate / span
 
 
