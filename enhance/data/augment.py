@@ -11,6 +11,7 @@ import numpy as np
 from scipy import signal
 
 EPS = 1e-12
+SPEEDS = [(4, 5), (5, 6), (8, 9), (9, 10), (10, 9), (9, 8), (6, 5), (5, 4)]  # four semitones down to four up
 
 
 def rms(wave: np.ndarray) -> float:
@@ -26,6 +27,11 @@ def decibels_to_gain(decibels: float) -> float:
 def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
     """``(time,)`` in the room with that impulse response, cut to its length."""
     return np.asarray(signal.oaconvolve(wave, response))[: wave.shape[-1]].astype(np.float32)
+
+
+def at_speed(wave: np.ndarray, speed: tuple[int, int]) -> np.ndarray:
+    """``(time,)`` played ``speed[0] / speed[1]`` times as fast, so much higher as well and shorter (rounded up)."""
+    return np.asarray(signal.resample_poly(wave, speed[1], speed[0])).astype(np.float32)
 
 
 def random_equaliser(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:

@@ -40,6 +40,7 @@ class MixingConfig(BaseModel):
     second: Share = Field(0.35, description="a second interferer on top of the first")
     reverb: Share = Field(0.25, description="speech in a room")
     early_ms: float | None = Field(None, description="reflections the target keeps; None keeps all")
+    speed: Share = Field(0.0, description="music and recorded noise at another speed, and as much higher or lower")
     equalise: Share = 0.3
     band_limit: Share = 0.12
     clip: Share = 0.04
@@ -153,7 +154,7 @@ class Mixer:
             return augment.coloured_noise(self.frames, rng, self.rate)
         if name == "babble":
             return self.babble(rng)
-        wave = self._stretch(name, rng)
+        wave = self._played(name, rng)
         if rng.random() < 0.3:
             wave = augment.random_equaliser(wave, rng, self.rate)
         return wave / max(rms(wave), SILENT)
@@ -191,15 +192,26 @@ class Mixer:
         clips = items[rng.choice(len(items), p=self.chances[kind])]
         return clips[rng.integers(len(clips))]
 
-    def _stretch(self, kind: str, rng: np.random.Generator, place: Place | None = None) -> np.ndarray:
+    def _played(self, kind: str, rng: np.random.Generator) -> np.ndarray:
+        """``frames`` samples of music or recorded noise, at its own speed or another."""
+        if not self.config.speed or rng.random() >= self.config.speed:  # a share of none draws nothing
+            return self._stretch(kind, rng)
+        faster, slower = augment.SPEEDS[rng.integers(len(augment.SPEEDS))]
+        wave = self._stretch(kind, rng, frames=-(-self.frames * faster // slower))
+        return augment.at_speed(wave, (faster, slower))[: self.frames]
+
+    def _stretch(
+        self, kind: str, rng: np.random.Generator, place: Place | None = None, frames: int | None = None
+    ) -> np.ndarray:
         """``frames`` samples of one item, from ``place`` or anywhere; short clips are joined or repeated."""
+        frames = frames or self.frames
         items = self.clips[kind]
         if place is None:
             clips, pieces = items[rng.choice(len(items), p=self.chances[kind])], []
         else:
             clips = next(clips for clips in items if _item(clips[0]) == _item(place.entry))
-            pieces = [self.store.read(place.entry, place.start, self.frames)]
-        missing = self.frames - sum(map(len, pieces))
+            pieces = [self.store.read(place.entry, place.start, frames)]
+        missing = frames - sum(map(len, pieces))
         while missing > 0:
             clip = clips[rng.integers(len(clips))]
             start = int(rng.integers(max(1, clip.frames - missing + 1)))
@@ -230,7 +242,7 @@ class SourceMixer(Mixer):
     def _source(self, name: Source, rng: np.random.Generator, place: Place | None) -> np.ndarray:
         if name == "speech":
             return self._reverberant_speech(rng, place).mixture
-        return self.interference(rng) if name == "noise" else self._stretch(name, rng)
+        return self.interference(rng) if name == "noise" else self._played(name, rng)
 
 
 def new_mixer(store: Recordings, split: str, config: MixingConfig, frames: int, seed: int) -> Mixer:

@@ -180,3 +180,24 @@ def test_interferers_must_be_known_and_there(store):
     config = MixingConfig.model_validate({"interferers": {"noise": 0.0}})
     with pytest.raises(EnhanceError, match="none of the interferers noise"):
         Mixer(store, "train", config, 16000, 0)
+
+
+@pytest.mark.parametrize("speed", augment.SPEEDS)
+def test_a_tone_at_another_speed(speed):
+    rate, frequency = 16000, 1000
+    wave = np.sin(2 * np.pi * frequency * np.arange(rate) / rate).astype(np.float32)
+    played = augment.at_speed(wave, speed)
+    assert len(played) == -(-rate * speed[1] // speed[0])
+    spectrum = np.abs(np.fft.rfft(played * np.hanning(len(played))))
+    assert spectrum.argmax() * rate / len(played) == pytest.approx(frequency * speed[0] / speed[1], abs=1)
+    assert rms(played[100:-100]) == pytest.approx(rms(wave), rel=1e-2)
+
+
+def test_only_music_and_recorded_noise_are_played_at_another_speed(store):
+    plain = MixingConfig(interferers={"noise": 1.0}, second=0.0, reverb=0.0, equalise=0.0, band_limit=0.0, clip=0.0)
+    fast = plain.model_copy(update={"speed": 1.0})
+    before, after = (Mixer(store, "train", config, 16000, 1) for config in (plain, fast))
+    assert np.array_equal(before.speech(np.random.default_rng(0)), after.speech(np.random.default_rng(0)))
+    waves = [mixer.interference(np.random.default_rng(0)) for mixer in (before, after)]
+    assert waves[1].shape == (16000,)
+    assert not np.allclose(*waves)
