@@ -33,6 +33,8 @@ TEST_SET = "vbdemand_p232"
 FOOTPRINT = "The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):"
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
+    "RecurrentHybrid": "A speech denoiser for files: the compact U-Net and a waveform module behind it "
+    "(`enhance/models/recurrent_hybrid.py`)",
     "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
 }
 # When to choose which: a preset without a line here is an error.
@@ -44,9 +46,10 @@ CHOICE = {
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
     "hybrid": "files: it hears too far ahead for live sound",
-    "hybrid-l": "the same with a GPU and much data",
-    "waveform": "to compare the hybrid with: its cost, one module",
-    "spectrogram": "to compare the hybrid with: its cost, one module",
+    "hybrid-dcunet": "the same with a Deep Complex U-Net, to be compared with its halves",
+    "hybrid-l": "the larger one of these, with a GPU and much data",
+    "waveform": "to compare `hybrid-dcunet` with: its cost, one module",
+    "spectrogram": "to compare `hybrid-dcunet` with: its cost, one module",
 }
 
 

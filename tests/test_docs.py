@@ -59,7 +59,7 @@ NOT_RUN = {
     ),
     "enhance train recipes/open-speech": "its data are no part of the repository",
     "python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors "
-    "spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors": (
+    "spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid-dcunet/best.safetensors": (
         "needs three networks: tests/benchmarks/test_hybrid_comparison.py"
     ),
     "enhance blend fit VALIDATION --models runs/a/best.safetensors,runs/b/best.safetensors -o blend.toml": (

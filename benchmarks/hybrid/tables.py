@@ -22,11 +22,11 @@ cost, and than a blend of the two; on five kinds of noise at five SNRs. The impu
 in ways (`kinds.py`) in which training makes none.
 
 ```sh
-enhance train recipes/open-speech/hybrid.toml
+enhance train recipes/open-speech/hybrid-dcunet.toml
 enhance train recipes/open-speech/hybrid-waveform.toml
 enhance train recipes/open-speech/hybrid-spectrogram.toml
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\
-    spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid/best.safetensors
+    spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid-dcunet/best.safetensors
 ```
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")

@@ -39,6 +39,7 @@ from enhance.errors import EnhanceError
 REGISTRY: dict[str, tuple[str, str]] = {
     "CompactUNet": ("enhance.models.compact", "this project"),
     "DCUNet": ("enhance.models.dcunet", "arXiv 1903.03107"),
+    "RecurrentHybrid": ("enhance.models.recurrent_hybrid", "MDPhD, arXiv 1812.08914"),
     "Hybrid": ("enhance.models.hybrid", "MDPhD, arXiv 1812.08914"),
 }
 

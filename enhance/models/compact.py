@@ -31,7 +31,7 @@ from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "dcunet-s": {"widths": [16, 32, 48], "hidden": 96, "blocks": 4},
+    "dcunet-s": {"widths": [16, 32, 48], "hidden": 64, "blocks": 3},
     "separator-s": {
         "widths": [16, 32, 48],
         "hidden": 96,

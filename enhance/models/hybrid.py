@@ -9,7 +9,8 @@ so both modules are our own choice:
   since on a CPU the time goes where the rate is high.
 
 They are composed in any order; the second one sees the mixture and the estimate of the first. One module alone
-is a cascade too: that is what a hybrid is to be compared with, at equal size and cost.
+is a cascade too: that is what a hybrid is to be compared with, at equal size and cost. In recurrent_hybrid.py the
+spectrogram module is the compact model.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from enhance.nn.consistency import check_consistent, mixture_consistent
 SPECTROGRAM = {"layers": "compact", "norm": "split", "n_fft": 512, "hop": 128, "compression": 0.3}
 DILATIONS = [[1], [1], [1, 2, 4, 8, 16, 32]]
 
-# The two modules of a hybrid cost the same, and so do `hybrid`, `waveform` and `spectrogram`, for a CPU; `hybrid-l`
+# The two modules of `hybrid-dcunet` cost the same, and so do it, `waveform` and `spectrogram`, for a CPU; `hybrid-l`
 # wants a GPU to be trained.
 PRESETS: dict[str, dict[str, Any]] = {
-    "hybrid": {
+    "hybrid-dcunet": {
         "order": "waveform-spectrogram",
         "waveform": {"widths": [40, 56, 64], "dilations": DILATIONS},
         "spectrogram": {**SPECTROGRAM, "widths": [12, 16, 28, 56, 88]},

@@ -20,6 +20,7 @@ from enhance.models import create, presets
 from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
+from enhance.models.recurrent_hybrid import RecurrentHybrid
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
@@ -60,9 +61,9 @@ def one_process(recipes: Iterable[Recipe], what: str) -> None:
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
-    A compact model may start from a smaller or a larger one: see :mod:`enhance.models.grow` and
-    :mod:`enhance.models.shrink`. EnhanceError if the recipe trains modules that the model does not have, or mixes
-    other sources.
+    A compact model may start from a smaller or a larger one (:mod:`enhance.models.grow`, :mod:`enhance.models.shrink`),
+    and a recurrent hybrid from such a model, for its first module. EnhanceError if the recipe trains modules that the
+    model does not have, or mixes other sources.
     """
     model = create(recipe.model, **recipe.model_options)
     _check_sources(recipe, model)
@@ -76,11 +77,7 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     if recipe.init is not None:
         initial = load_model(recipe.init)
         try:
-            if isinstance(model, CompactUNet) and isinstance(initial, CompactUNet):
-                larger = model.net.hidden < initial.net.hidden or len(model.net.blocks) < len(initial.net.blocks)
-                shrink(model, initial) if larger else grow(model, initial)
-            else:
-                model.load_state_dict(initial.state_dict())
+            _take_over(model, initial)
         except (RuntimeError, ValueError, KeyError):
             raise EnhanceError(
                 f"{recipe.init}: weights of another model than {recipe.model!r}",
@@ -88,6 +85,16 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
                 "or more sources; or leave out init",
             ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
+
+
+def _take_over(model: nn.Module, initial: nn.Module) -> None:
+    """Start ``model`` with the weights of ``initial``; ValueError, RuntimeError or KeyError where they do not fit."""
+    if isinstance(initial, CompactUNet) and isinstance(model, CompactUNet | RecurrentHybrid):
+        compact = model if isinstance(model, CompactUNet) else model.spectrogram
+        larger = compact.net.hidden < initial.net.hidden or len(compact.net.blocks) < len(initial.net.blocks)
+        shrink(compact, initial) if larger else grow(compact, initial)
+    else:
+        model.load_state_dict(initial.state_dict())
 
 
 def _check_sources(recipe: Recipe, model: nn.Module) -> None:

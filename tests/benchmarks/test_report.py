@@ -33,7 +33,7 @@ def test_every_preset_has_a_line_that_says_when_to_choose_it(report, monkeypatch
         assert row[-1] == report.CHOICE[name]
         assert bool(row[5]) == (name in shipped_denoisers()), name
     assert cells["dcunet-s"][4] == "0.032 s"
-    assert (cells["hybrid"][1], cells["hybrid"][4]) == ("0.61 M", "0.8 s")
+    assert (cells["hybrid-dcunet"][1], cells["hybrid-dcunet"][4]) == ("0.61 M", "0.8 s")
 
 
 def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, monkeypatch):

@@ -16,7 +16,7 @@ from enhance.models.hybrid import MODULES, PRESETS, SPECTROGRAM, Hybrid, Wavefor
 
 ORDERS = ("waveform-spectrogram", "spectrogram-waveform")
 SIZES = {  # parameters, millions of multiply-accumulates per second of audio
-    "hybrid": (608_181, 284.4),
+    "hybrid-dcunet": (608_181, 284.4),
     "hybrid-l": (12_803_813, 3781.1),
     "waveform": (585_993, 285.9),
     "spectrogram": (605_154, 282.1),
@@ -52,7 +52,7 @@ def test_every_preset_has_its_size_asserted():
     assert SIZES.keys() == PRESETS.keys()
 
 
-@pytest.mark.parametrize("name", ["hybrid", "hybrid-l"])
+@pytest.mark.parametrize("name", ["hybrid-dcunet", "hybrid-l"])
 def test_the_two_modules_of_a_hybrid_cost_the_same(name):
     with torch.device("meta"):
         one, other = (MODULES[part](**PRESETS[name][part]) for part in MODULES)
@@ -61,7 +61,7 @@ def test_the_two_modules_of_a_hybrid_cost_the_same(name):
 
 
 def test_modules_alone_cost_what_the_hybrid_costs_in_any_order():
-    models = [create("hybrid", order=order) for order in ORDERS] + [create("waveform"), create("spectrogram")]
+    models = [create("hybrid-dcunet", order=order) for order in ORDERS] + [create("waveform"), create("spectrogram")]
     sizes, costs = [parameters(model) for model in models], [macs_per_second(model) for model in models]
     assert max(sizes) < 1.05 * min(sizes)
     assert max(costs) < 1.05 * min(costs)

@@ -129,7 +129,7 @@ def test_two_processes_train_the_modules_of_a_cascade_one_by_one(store, tmp_path
     toml = write_recipe(tmp_path / "a.toml", store, 6, 2)
     _, rest = toml.read_text(encoding="utf-8").split("[loss]")
     toml.write_text(
-        'model = "hybrid"\n[model_options]\nwaveform = { widths = [4, 6, 8], dilations = [[1], [1], [1, 2]] }\n'
+        'model = "hybrid-dcunet"\n[model_options]\nwaveform = { widths = [4, 6, 8], dilations = [[1], [1], [1, 2]] }\n'
         'spectrogram = { layers = "compact", norm = "split", n_fft = 256, hop = 64, widths = [2, 2, 2, 2, 2] }\n'
         '[[stages]]\ntrain = "waveform"\nsteps = 2\n[[stages]]\ntrain = "spectrogram"\nsteps = 2\n'
         f"[auxiliary]\nsnr = 0.1\n[loss]{rest}log_every = 1\n",

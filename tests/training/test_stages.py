@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
+from enhance.models import checkpoint, create, presets
 from enhance.training import loop, setup
 from enhance.training import recipe as recipes
 from enhance.training import state as states
@@ -23,7 +24,7 @@ def recipe(folder, **changes) -> Recipe:
     """A tiny hybrid on the made-up data set."""
     settings: dict = {
         "name": "tiny",
-        "model": "hybrid",
+        "model": "hybrid-dcunet",
         "model_options": {
             "waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]},
             "spectrogram": {"layers": "compact", "norm": "split", "n_fft": 256, "hop": 64, "widths": [2, 2, 2, 2, 2]},
@@ -65,7 +66,9 @@ def test_every_stage_warms_up_and_decays(tmp_path):
 
 def test_mistakes_are_found_before_the_work(tmp_path, store):
     path = tmp_path / "a.toml"
-    text = 'model = "hybrid"\n[data]\npath = "x"\n[loss]\nsnr = 1.0\n[auxiliary]\nsrn = 1.0\n[[stages]]\nstep = 3\n'
+    text = (
+        'model = "hybrid-dcunet"\n[data]\npath = "x"\n[loss]\nsnr = 1.0\n[auxiliary]\nsrn = 1.0\n[[stages]]\nstep = 3\n'
+    )
     path.write_text(text)
     with pytest.raises(EnhanceError) as caught:
         recipes.read(path, [])
@@ -73,7 +76,9 @@ def test_mistakes_are_found_before_the_work(tmp_path, store):
     assert "stages.0.step: unknown, did you mean stages.steps?" in str(caught.value)
     with pytest.raises(ValueError, match=r"stages take 5 steps, optim\.steps is 4"):
         recipe(store.folder, stages=STAGES, optim={"steps": 4})
-    with pytest.raises(EnhanceError, match="'hybrid' has no module 'phase': train one of all, waveform, spectrogram"):
+    with pytest.raises(
+        EnhanceError, match="'hybrid-dcunet' has no module 'phase': train one of all, waveform, spectrogram"
+    ):
         loop.train(recipe(store.folder, stages=[{"train": "phase", "steps": 1}]), tmp_path / "run", resume=False)
     alone = recipe(store.folder, model="waveform", model_options={}, auxiliary={"snr": 1.0})
     with pytest.raises(EnhanceError, match="'waveform' has no estimate before its last: leave it out"):
@@ -83,7 +88,7 @@ def test_mistakes_are_found_before_the_work(tmp_path, store):
 
 def test_auxiliary_losses_of_a_base_are_replaced_whole(tmp_path):
     (tmp_path / "base.toml").write_text(
-        'model = "hybrid"\nloss = { snr = 1.0 }\nauxiliary = { snr = 0.5 }\ndata = { path = "x" }\n'
+        'model = "hybrid-dcunet"\nloss = { snr = 1.0 }\nauxiliary = { snr = 0.5 }\ndata = { path = "x" }\n'
     )
     (tmp_path / "a.toml").write_text('base = "base.toml"\nauxiliary = { wsdr = 1.0 }\n')
     assert recipes.read(tmp_path / "a.toml", []).auxiliary == {"wsdr": 1.0}
@@ -148,3 +153,20 @@ def test_interrupted_in_a_stage_equals_uninterrupted(store, tmp_path, monkeypatc
     for kind in ("model", "average"):
         for name, tensor in whole[kind].items():
             assert torch.equal(tensor, parts[kind][name]), name
+
+
+def test_a_recurrent_hybrid_starts_from_a_compact_model_that_was_trained_alone(tmp_path, store):
+    compact = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1}
+    torch.manual_seed(5)
+    alone = create("dcunet-s", **compact)
+    checkpoint.save(tmp_path / "alone.safetensors", alone, {**presets()["dcunet-s"][1], **compact}, {})
+    waveform = {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}
+    for hidden in (6, 8, 10):  # smaller, the same and larger than what it starts from
+        options = {"compact": {**compact, "hidden": hidden}, "waveform": waveform}
+        started = recipe(store.folder, model="hybrid", model_options=options, init=tmp_path / "alone.safetensors")
+        model, arguments = setup.build_model(started)
+        assert arguments["compact"]["hidden"] == hidden
+        assert torch.equal(model.spectrogram.net.head.weight, alone.net.head.weight)
+        if hidden == 8:
+            mixture = 0.1 * torch.randn(1, 1, 3000)
+            torch.testing.assert_close(model.eval()(mixture)[..., :2000], alone.eval()(mixture)[..., :2000])

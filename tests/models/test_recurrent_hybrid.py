@@ -1,0 +1,86 @@
+"""The hybrid whose spectrogram module is the compact model: its cascade, what it starts from, its reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from enhance.errors import EnhanceError
+from enhance.models import create
+from enhance.models.cost import macs_per_second, parameters
+from enhance.models.recurrent_hybrid import PRESETS, RecurrentHybrid
+
+SIZES = {"hybrid": (446_425, 442.7)}  # parameters, millions of multiply-accumulates per second of audio
+TINY: dict[str, Any] = {
+    "compact": {"widths": [4, 6, 8], "hidden": 8, "blocks": 2},
+    "waveform": {"widths": [4, 6, 8], "dilations": [[1], [1, 2], [1, 2, 4]], "strides": (4, 2, 2)},
+}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def tiny(settle) -> RecurrentHybrid:
+    torch.manual_seed(0)
+    return settle(RecurrentHybrid(**TINY))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_and_cost_of_the_presets(name):
+    with torch.device("meta"):
+        model = create(name)
+    assert parameters(model) == SIZES[name][0]
+    assert macs_per_second(model) / 1e6 == pytest.approx(SIZES[name][1], rel=1e-3)
+
+
+def test_a_new_waveform_module_leaves_the_first_estimate_alone():
+    torch.manual_seed(0)
+    model = RecurrentHybrid(**TINY).eval()
+    mixture = noise(2, 1, 5001)
+    first, last = model.estimates(mixture)
+    assert torch.equal(first, last)
+
+
+def test_the_first_estimate_is_that_of_the_compact_model(tiny):
+    """But for the end, which the compact model does not see coming either."""
+    mixture = noise(2, 3, 5001)
+    with torch.no_grad():
+        torch.testing.assert_close(tiny.estimates(mixture)[0], tiny.spectrogram(mixture), rtol=0, atol=1e-6)
+        assert (tiny(mixture) - tiny.spectrogram(mixture)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("trained", ["spectrogram", "waveform"])
+def test_a_module_that_is_trained_alone_is_the_only_one_with_a_gradient(tiny, trained):
+    estimates = tiny.estimates(noise(1, 1, 3000), trained)
+    assert len(estimates) == 1 + [*tiny.parts].index(trained)
+    estimates[-1].square().sum().backward()
+    for name, part in tiny.parts.items():
+        assert all((parameter.grad is not None) == (name == trained) for parameter in part.parameters())
+
+
+def test_the_declared_latency_is_the_waveform_modules_reach_behind_the_compact_models(tiny):
+    left, right = tiny.waveform.context
+    assert tiny.block % tiny.waveform.align == 0
+    assert 0 <= tiny.right - right < tiny.block
+    assert 0 <= tiny.left - left < tiny.block
+    assert tiny.latency == tiny.spectrogram.latency + tiny.right
+
+
+def test_strides_that_do_not_fit_the_compact_models_latency_are_refused():
+    waveform = {**TINY["waveform"], "strides": (8, 8, 8)}
+    with pytest.raises(EnhanceError, match="512, does not divide the compact model's latency, 256"):
+        RecurrentHybrid(TINY["compact"], waveform)
+
+
+def test_several_sources_sum_to_the_mixture(settle):
+    model = settle(RecurrentHybrid(**TINY, sources=["speech", "noise"], consistent=True))
+    mixture = noise(1, 2, 3000)
+    with torch.no_grad():
+        estimates = model(mixture)
+    assert estimates.shape == (1, 2, 2, 3000)
+    torch.testing.assert_close(estimates.sum(1), mixture, rtol=0, atol=1e-5)
