@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def new_loader(dataset: Dataset[Example], batch: int, workers: int, sampler: Sam
 
 
 def _begin(_: int) -> None:
-    """Start of a worker process: in a session of its own, since it is the training that decides to stop."""
+    """Start of a worker process: it is the training that decides to stop, whoever else is told to."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm tells all processes; without a parent, a worker ends itself
     if hasattr(os, "setsid"):
         os.setsid()

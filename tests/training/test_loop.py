@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -284,7 +285,7 @@ def test_the_average_forgets_the_start_and_follows_the_weights():
 
 @pytest.mark.slow
 def test_sigterm_saves_the_run(store, tmp_path):
-    """As a scheduler's pre-emption, sent to all processes: the state is saved, the exit code is 143."""
+    """As a scheduler's pre-emption, sent to all processes, the loader's too: state is saved, the exit code is 143."""
     toml = tmp_path / "tiny.toml"
     toml.write_text(
         f'model = "dcunet-s"\n[model_options]\nwidths = [4, 4, 8]\nhidden = 8\nblocks = 1\n'
@@ -294,11 +295,17 @@ def test_sigterm_saves_the_run(store, tmp_path):
     )
     command = [sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(tmp_path / "run")]
     process = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (tmp_path / "run" / loop.STATE).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGTERM)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(30) == 143
+    deadline = time.monotonic() + 15
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
     assert states.load(tmp_path / "run" / loop.STATE)["step"] >= 5
     assert not list((tmp_path / "run").glob("*.tmp"))
 
