@@ -19,6 +19,9 @@ def separate(
     ending: str | None = typer.Option(
         None, "--format", metavar="EXT", help="wav, flac, mp3, ... By default that of the input; wav for a video."
     ),
+    wiener: bool = typer.Option(
+        False, "--wiener", help="Filter once more, by level and direction: the sources then sum to the input."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower all parts of a file alike where a peak would pass full scale."
@@ -34,13 +37,18 @@ def separate(
     """
     from enhance.cli.denoise import process
     from enhance.inference.blend import load_blend
-    from enhance.inference.separate import choose_parts
+    from enhance.inference.separate import check_wiener, choose_parts
     from enhance.inference.tasks import Settings, plan_separation
     from enhance.models.checkpoint import load_model
 
     wanted = [name.strip() for name in sources.split(",") if name.strip()]
-    names = choose_parts(load_blend(blend) if blend else load_model(model), wanted, residual)
+    network = load_blend(blend) if blend else load_model(model)
+    names = choose_parts(network, wanted, residual)
+    if wiener:
+        check_wiener(network)
     suffix = f".{ending.removeprefix('.').lower()}" if ending else None
     tasks = plan_separation(inputs, output, names, suffix, force)
-    settings = Settings(blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None)
+    settings = Settings(
+        blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
+    )
     process(tasks, settings, jobs, as_json)

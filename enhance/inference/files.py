@@ -105,7 +105,8 @@ def separate_file(
         check_channels(model, info.channels, str(task.source))
         encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
-        pairs = separated(_read(reader, progress), model, info.sample_rate, info.channels, device, [*task.parts])
+        rate, channels, names = info.sample_rate, info.channels, [*task.parts]
+        pairs = separated(_read(reader, progress), model, rate, channels, device, names, settings.wiener)
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
             pairs, gain = stack.enter_context(lowered(pairs, task.target))
@@ -125,9 +126,9 @@ def separate_file(
     return Result(
         task.source,
         task.target,
-        seconds=frames / info.sample_rate,
-        sample_rate=info.sample_rate,
-        channels=info.channels,
+        seconds=frames / rate,
+        sample_rate=rate,
+        channels=channels,
         elapsed=time.perf_counter() - began,
         peak=max(each.peak for each in outputs),
         clipped=sum(each.clipped for each in outputs),

@@ -14,6 +14,7 @@ from enhance.inference.blend import Blend, Blended, sources_of
 from enhance.inference.chunks import check_channels
 from enhance.inference.denoise import chain, in_use, two_seconds
 from enhance.inference.device import find_device
+from enhance.inference.wiener import refined
 from enhance.models.checkpoint import load_model
 
 DEFAULT = "separator-s"
@@ -27,21 +28,29 @@ def separated(
     channels: int,
     device: torch.device,
     parts: Sequence[str],
+    wiener: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
 
     ``parts`` are sources of the model and, if wanted, ``residual``: the input less all others of them. They come as
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
-    may differ. EnhanceError if the model gives NaN.
+    may differ. With ``wiener`` the estimates are filtered once more: :mod:`enhance.inference.wiener`. EnhanceError if
+    the model gives NaN.
     """
     if isinstance(model, Blend):
         stages = Blended(model, sample_rate, channels, device)
     else:
         stages = chain(model, sample_rate, channels, device)
     sources = sources_of(model)
-    for block in blocks:
-        yield _chosen(*stages.push(block), sources, parts)
-    yield _chosen(*stages.finish(), sources, parts)
+
+    def estimated() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in blocks:
+            yield stages.push(block)
+        yield stages.finish()
+
+    pairs = refined(estimated(), len(sources), channels, sample_rate) if wiener else estimated()
+    for wave, estimates in pairs:
+        yield _chosen(wave, estimates, sources, parts)
 
 
 def _chosen(
@@ -56,15 +65,21 @@ def _chosen(
 
 
 def separate(
-    wave: np.ndarray, sample_rate: int, model: str | Path | nn.Module | None = None, device: str = "auto"
+    wave: np.ndarray,
+    sample_rate: int,
+    model: str | Path | nn.Module | None = None,
+    device: str = "auto",
+    wiener: bool = False,
 ) -> dict[str, np.ndarray]:
     """The sources of a recording, by name.
 
     ``wave`` is an array of floats, full scale ±1, ``(time,)`` or ``(channels, time)``; ``sample_rate`` in Hz is any.
     Each source has its shape and dtype. ``model`` is a name, a checkpoint or a model, as in :func:`enhance.denoise`;
-    ``None`` is the default separator.
+    ``None`` is the default separator. ``wiener`` adds an iteration of multichannel Wiener filtering over all channels,
+    after which the sources sum to the recording.
 
-    Raises EnhanceError for integers, NaN, an unknown model or device, or channels that the model does not take.
+    Raises EnhanceError for integers, NaN, an unknown model or device, channels that the model does not take, or
+    ``wiener`` with a model of one source.
     """
     where = find_device(device)
     if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
@@ -74,15 +89,24 @@ def separate(
         raise EnhanceError("the wave holds NaN or infinity", "repair it before separating")
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
     sources = sources_of(network)
+    if wiener:
+        check_wiener(network)
     if wave.size == 0:
         return {name: wave.copy() for name in sources}
     signal = np.atleast_2d(wave).astype(np.float32)
     check_channels(network, len(signal), "the wave")
     with in_use(network, where):
-        pairs = separated(two_seconds(signal, sample_rate), network, sample_rate, len(signal), where, sources)
+        pairs = separated(two_seconds(signal, sample_rate), network, sample_rate, len(signal), where, sources, wiener)
         estimates = np.concatenate([parts for _, parts in pairs], axis=1)
     parts = np.split(estimates.astype(wave.dtype), len(sources))
     return {name: part.reshape(wave.shape) for name, part in zip(sources, parts, strict=True)}
+
+
+def check_wiener(model: nn.Module) -> None:
+    """EnhanceError unless there are sources among which a mixture can be shared out."""
+    sources = sources_of(model)
+    if len(sources) < 2:
+        raise EnhanceError(f"--wiener: the model gives {', '.join(sources)} alone", "take one that gives more sources")
 
 
 def choose_parts(model: nn.Module, wanted: Sequence[str], residual: bool) -> list[str]:

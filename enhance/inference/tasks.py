@@ -55,6 +55,7 @@ class Settings:
     strength: float = 1.0
     prevent_clipping: bool = False
     blend: bool = False  # ``model`` is the file of a blend
+    wiener: bool = False  # estimates of several sources are filtered once more
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ def test_it_finds_the_weights_and_separate_uses_them(cli: Cli, tracks: Path, sep
     for source in ("speech", "music", "noise"):
         made, truth = (audio.read(f"{folder}/{source}.wav")[0] for folder in ("out/mixture", "set/one"))
         np.testing.assert_allclose(made, truth, atol=1e-4)
+    code, _, err = cli("separate", "set/one/mixture.wav", "-o", "filtered", "--blend", "deep/blend.toml", "--wiener")
+    assert code == 0, err
+    filtered = [audio.read(f"filtered/mixture/{source}.wav")[0] for source in ("speech", "music", "noise")]
+    np.testing.assert_allclose(sum(filtered), audio.read("set/one/mixture.wav")[0], atol=1e-5)
 
 
 def test_mistakes_are_one_line(cli: Cli, tracks: Path, separator: str):

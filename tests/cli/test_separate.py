@@ -77,6 +77,22 @@ def test_a_denoiser_gives_its_one_source(cli: Cli, mixed: Path, untrained: str):
     assert files() == ["film/speech.wav"]
 
 
+def test_the_sources_are_filtered_once_more(cli: Cli, mixed: Path, separator: str):
+    arguments = ("separate", mixed, "-m", separator, "-o")
+    assert cli(*arguments, "plain")[0] == cli(*arguments, "out", "--wiener")[0] == 0
+    parts = {folder: [audio.read(f"{folder}/film/{name}")[0] for name in files("plain/film")]
+             for folder in ("plain", "out")}  # fmt: skip
+    np.testing.assert_allclose(sum(parts["out"]), audio.read(mixed)[0], atol=3 / 32768)
+    assert min(np.abs(a - b).max() for a, b in zip(*parts.values(), strict=True)) > 0.01
+    assert files() == [f"film/{name}" for name in files("plain/film")]
+
+
+def test_one_source_cannot_be_filtered(cli: Cli, mixed: Path, untrained: str):
+    code, _, err = cli("separate", mixed, "-o", "out", "-m", untrained, "--wiener")
+    assert (code, err) == (2, "error: --wiener: the model gives speech alone: take one that gives more sources\n")
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_folder_where_one_fails(cli: Cli, tmp_path: Path, separator: str, jobs: str):
     (tmp_path / "in/deep").mkdir(parents=True)
