@@ -28,6 +28,9 @@ def separate(
     ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
+    plot: bool = typer.Option(
+        False, "--plot", help="Draw spectrograms of the input and of each part to DIR/TRACK/spectrograms.png."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each file."),
 ) -> None:
     """Take recordings apart: speech, music and noise, each into a file.
@@ -47,7 +50,7 @@ def separate(
     if wiener:
         check_wiener(network)
     suffix = f".{ending.removeprefix('.').lower()}" if ending else None
-    tasks = plan_separation(inputs, output, names, suffix, force)
+    tasks = plan_separation(inputs, output, names, suffix, plot, force)
     settings = Settings(
         blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
     )

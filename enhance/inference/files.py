@@ -6,7 +6,7 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -55,7 +55,7 @@ def denoise_file(
         if settings.prevent_clipping and encoding.subtype not in FLOATS:
             pairs, gain = stack.enter_context(lowered(pairs, task.target.parent))
         if task.plot:
-            pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name))
+            pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name, ["before", "after"]))
         frames = 0
         for wave, clean in pairs:
             frames += wave.shape[1]
@@ -110,6 +110,8 @@ def separate_file(
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
             pairs, gain = stack.enter_context(lowered(pairs, task.target))
+        if task.plot:
+            pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name, ["mixture", *names]))
         frames = 0
         for wave, parts in pairs:
             frames += wave.shape[1]
@@ -126,6 +128,7 @@ def separate_file(
     return Result(
         task.source,
         task.target,
+        plot=task.plot,
         seconds=frames / rate,
         sample_rate=rate,
         channels=channels,
@@ -171,16 +174,16 @@ def _spooled(spool: IO[bytes], sizes: list[tuple[int, int, int]], gain: float) -
 
 
 @contextlib.contextmanager
-def plotted(pairs: Pairs, path: Path, sample_rate: int, title: str) -> Iterator[Pairs]:
-    """The same pairs, and at the end a picture of their spectrograms."""
-    from enhance.inference.plot import SpectrogramPair
+def plotted(pairs: Pairs, path: Path, sample_rate: int, title: str, names: Sequence[str]) -> Iterator[Pairs]:
+    """The same pairs, and at the end a picture of their spectrograms: that of the input, and of each output."""
+    from enhance.inference.plot import Spectrograms
 
-    spectrograms = SpectrogramPair(sample_rate)
+    spectrograms = Spectrograms(sample_rate, names)
 
     def watched() -> Pairs:
-        for wave, clean in pairs:
-            spectrograms.push(wave, clean)
-            yield wave, clean
+        for wave, outputs in pairs:
+            spectrograms.push([wave, *np.split(outputs, len(names) - 1)])
+            yield wave, outputs
 
     with replacing(path) as temporary:
         yield watched()

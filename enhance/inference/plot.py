@@ -1,7 +1,8 @@
-"""Spectrograms of before and after, from a signal that arrives in blocks."""
+"""Spectrograms of signals that arrive in blocks, one above the other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 COLUMNS = 1200  # of the picture; twice as many are kept at most, then neighbours are merged
 ROWS = 512
 RANGE_DB = 80.0
+FLOOR_DB = -120.0  # what silence has
 
 
 class Spectrogram:
@@ -56,38 +58,40 @@ class Spectrogram:
     def decibels(self) -> np.ndarray:
         """The picture so far, ``(rows, columns)``; a signal shorter than a frame is one silent column."""
         columns = self.columns or [np.zeros(self.size // 2 // self.merge, dtype=np.float32)]
-        return 10 * np.log10(np.stack(columns, axis=1) + 1e-12)
+        return 10 * np.log10(np.stack(columns, axis=1) + 10 ** (FLOOR_DB / 10))
 
 
-class SpectrogramPair:
-    """Spectrograms of input and output, drawn one above the other on the same scales."""
+class Spectrograms:
+    """Spectrograms of several signals of the same length, drawn one above the other on the same scales."""
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, names: Sequence[str]) -> None:
         self.sample_rate = sample_rate
         self.frames = 0
-        self.before, self.after = Spectrogram(sample_rate), Spectrogram(sample_rate)
+        self.names = names
+        self.signals = [Spectrogram(sample_rate) for _ in names]
 
-    def push(self, before: np.ndarray, after: np.ndarray) -> None:
-        """The next ``(channels, time)`` of both."""
-        self.frames += before.shape[1]
-        self.before.push(before)
-        self.after.push(after)
+    def push(self, waves: Sequence[np.ndarray]) -> None:
+        """The next ``(channels, time)`` of each."""
+        self.frames += waves[0].shape[1]
+        for signal, wave in zip(self.signals, waves, strict=True):
+            signal.push(wave)
 
     def save(self, path: Path, title: str) -> None:
         """Draw a PNG."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        pictures = {"before": self.before.decibels(), "after": self.after.decibels()}
-        top = 5 * np.ceil(max(np.percentile(picture, 99.9) for picture in pictures.values()) / 5)
+        pictures = [signal.decibels() for signal in self.signals]
+        loudest = max(np.percentile(picture, 99.9) for picture in pictures)
+        top = max(5 * np.ceil(loudest / 5), FLOOR_DB + RANGE_DB)  # silence is dark
         seconds = self.frames / self.sample_rate
         scale, unit = (60, "min") if seconds >= 180 else (1, "s")
-        figure = Figure(figsize=(9, 5.6), dpi=160, layout="constrained")
+        figure = Figure(figsize=(9, 1.2 + 2.2 * len(pictures)), dpi=160, layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(2, 1, sharex=True, sharey=True)
+        axes = figure.subplots(len(pictures), 1, sharex=True, sharey=True)
         extent = (0, seconds / scale, 0, self.sample_rate / 2000)
         image = None
-        for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
+        for axis, name, picture in zip(axes, self.names, pictures, strict=True):
             image = axis.imshow(
                 picture,
                 origin="lower",
@@ -98,10 +102,11 @@ class SpectrogramPair:
                 vmin=top - RANGE_DB,
                 vmax=top,
             )
-            axis.set_title(name.capitalize(), loc="left", fontsize=10)
+            axis.set_title(name[:1].upper() + name[1:], loc="left", fontsize=10, parse_math=False)
             axis.set_ylabel("frequency (kHz)")
         axes[-1].set_xlabel(f"time ({unit})")
         figure.suptitle(title, fontsize=11, parse_math=False)
         assert image is not None
-        figure.colorbar(image, ax=axes, label="level (dB re full scale)", pad=0.015)
+        narrow = 10 * len(pictures)  # as wide whatever its height
+        figure.colorbar(image, ax=axes, label="level (dB re full scale)", pad=0.015, aspect=narrow)
         figure.savefig(path, format="png")

@@ -36,11 +36,12 @@ class SeparationTask:
     source: Path
     target: Path  # the folder of the parts
     parts: dict[str, Path]
+    plot: Path | None = None  # where to draw spectrograms of the input and of its parts
     problem: str = ""  # why it must not be done
 
     @property
     def outputs(self) -> list[Path]:
-        return [*self.parts.values()]
+        return [*self.parts.values(), *([self.plot] if self.plot else [])]
 
 
 AnyTask = Task | SeparationTask
@@ -120,12 +121,18 @@ def plan(
 
 
 def plan_separation(
-    inputs: Sequence[str], output: str, names: Sequence[str], ending: str | None = None, force: bool = False
+    inputs: Sequence[str],
+    output: str,
+    names: Sequence[str],
+    ending: str | None = None,
+    plot: bool = False,
+    force: bool = False,
 ) -> list[SeparationTask]:
     """What to do for files, folders and patterns; nothing is written, but every name is checked.
 
-    ``NAME.wav`` goes to ``output/NAME/PART.wav``, folders with their structure kept. ``ending`` is that of all
-    outputs, by default the input's, but ``.wav`` for a video. Raises EnhanceError as :func:`plan` does.
+    ``NAME.wav`` goes to ``output/NAME/PART.wav``, folders with their structure kept, a picture to
+    ``output/NAME/spectrograms.png``. ``ending`` is that of all parts, by default the input's, but ``.wav`` for a video.
+    Raises EnhanceError as :func:`plan` does.
     """
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
@@ -135,7 +142,8 @@ def plan_separation(
     for source, name in _each_once(itertools.chain.from_iterable([_listed(name, output) for name in inputs])):
         suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
         target = folder / name.with_suffix("")
-        tasks.append(SeparationTask(source, target, {part: target / f"{part}{suffix}" for part in names}))
+        parts = {part: target / f"{part}{suffix}" for part in names}
+        tasks.append(SeparationTask(source, target, parts, target / "spectrograms.png" if plot else None))
         if problem := outputs.problem(tasks[-1]):
             raise EnhanceError(problem)
     check_folders(tasks)

@@ -159,13 +159,29 @@ def test_nothing_is_overwritten_unasked(cli: Cli, mixed: Path, separator: str):
     assert soundfile.info(target).frames == 44100
 
 
+def test_a_picture_is_an_output_like_the_others(cli: Cli, mixed: Path, separator: str):
+    picture = Path("out/film/spectrograms.png")
+    picture.parent.mkdir(parents=True)
+    picture.write_text("mine")
+    killed = picture.with_name(".spectrograms.png.2000000000.part.png")  # left by a process that is gone
+    killed.write_text("half")
+    arguments = ("separate", mixed, "-o", "out", "-m", separator, "--sources", "speech", "--plot", "--json")
+    code, _, err = cli(*arguments)
+    assert (code, picture.read_text(), killed.exists()) == (2, "mine", True)
+    assert err == "error: out/film/spectrograms.png: exists: choose another name with -o, or add --force\n"
+    code, out, _ = cli(*arguments, "--force")
+    assert (code, json.loads(out)["plot"]) == (0, "out/film/spectrograms.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert files() == ["film/spectrograms.png", "film/speech.wav"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_cleans_up(
     environment: dict[str, str], mixed: Path, separator: str, signal_: signal.Signals, code: int
 ):
     audio.write("long.wav", noise(900, 16000), 16000)
-    command = [sys.executable, "-m", "enhance.cli", "separate", "long.wav", "-o", "out", "-m", separator]
+    command = [sys.executable, "-m", "enhance.cli", "separate", "long.wav", "-o", "out", "-m", separator, "--plot"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         end = time.monotonic() + DEADLINE

@@ -35,9 +35,15 @@ def parts_of(wave: np.ndarray, rate: int, model: torch.nn.Module, names: list[st
 
 
 def split(
-    source: Path, target: Path, names: list[str], model: torch.nn.Module, ending: str = "wav", **settings
+    source: Path,
+    target: Path,
+    names: list[str],
+    model: torch.nn.Module,
+    ending: str = "wav",
+    plot: Path | None = None,
+    **settings,
 ) -> Result:
-    task = SeparationTask(source, target, {name: target / f"{name}.{ending}" for name in names})
+    task = SeparationTask(source, target, {name: target / f"{name}.{ending}" for name in names}, plot)
     return separate_file(task, model, CPU, Settings("", **settings))
 
 
@@ -229,3 +235,56 @@ def test_a_file_with_other_channels_than_the_model_wants(tmp_path: Path):
     audio.write(tmp_path / "a.wav", noise(1, 16000), 16000)
     with pytest.raises(EnhanceError, match=r"a\.wav: has 1 channels, the model wants 2"):
         split(tmp_path / "a.wav", tmp_path / "out", ["a"], Shares({"a": 1.0}, channels=2))
+
+
+# The picture
+
+
+def panels(path: Path, count: int) -> list[np.ndarray]:
+    """Their pixels, each ``(rows, columns)`` from 0 to 1, without the frames around them."""
+    from matplotlib.image import imread
+
+    grey = imread(path)[..., :3].mean(-1)
+    columns = slice(400, 1000)  # within all of them
+    white = (grey[:, columns] == 1).all(1)  # between them
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], white, [True]))))
+    found = [grey[a + 4 : b - 8, columns] for a, b in edges.reshape(-1, 2) if b - a > 200]
+    assert len(found) == count
+    return found
+
+
+def test_the_picture_has_the_mixture_and_each_part_on_one_scale(tmp_path: Path):
+    time = np.arange(64000) / 16000
+    tone = (0.5 * np.sin(2 * np.pi * 2000 * time) * (time > 2)).astype(np.float32)
+    audio.write(tmp_path / "a $x_$.wav", tone[None], 16000)
+    model, plot = Shares({"all": 1.0, "a $x_$": 0.003}), tmp_path / "out" / "spectrograms.png"
+    result = split(tmp_path / "a $x_$.wav", tmp_path / "out", ["all", "a $x_$", "residual"], model, plot=plot)
+    assert result.plot == plot
+    mixture, everything, little, rest = panels(plot, 4)
+    assert np.abs(mixture - everything).mean() < 0.01  # edges fall between pixels
+    for panel in (mixture, little):  # 2 of 8 kHz, from the middle on
+        loudest = panel[:, 450:].mean(1).argmax()
+        assert loudest == pytest.approx(0.75 * len(panel), abs=0.03 * len(panel))
+        assert panel[:, :150].max() < 0.05
+    assert mixture.max() > little.max() + 0.2
+    assert rest.max() < little.max()
+
+
+def test_the_picture_of_silence_is_dark(tmp_path: Path):
+    audio.write(tmp_path / "a.wav", np.zeros((2, 100), dtype=np.float32), 44100)
+    split(tmp_path / "a.wav", tmp_path / "out", ["a"], Shares({"a": 1.0}), plot=tmp_path / "out" / "b.png")
+    assert max(panel.max() for panel in panels(tmp_path / "out" / "b.png", 2)) < 0.05
+
+
+def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from matplotlib.figure import Figure
+
+    def full(self: Figure, path: Path, **options: object) -> None:
+        path.write_bytes(b"half a picture")
+        raise OSError("No space left on device")
+
+    audio.write(tmp_path / "a.wav", noise(1, 16000), 16000)
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(EnhanceError, match=r"out/b\.png: cannot be written \(No space left on device\)"):
+        split(tmp_path / "a.wav", tmp_path / "out", ["a"], Shares({"a": 1.0}), plot=tmp_path / "out" / "b.png")
+    assert not list((tmp_path / "out").iterdir())
