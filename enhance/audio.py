@@ -118,10 +118,10 @@ class SoundFileReader:
 
 
 class FfmpegReader:
-    """A file that ffmpeg decodes."""
+    """A file that ffmpeg decodes: its first audio stream, or the one of that number."""
 
-    def __init__(self, path: Path) -> None:
-        self.decoder = ffmpeg.Decoder(path)
+    def __init__(self, path: Path, stream: int = 0) -> None:
+        self.decoder = ffmpeg.Decoder(path, stream)
         rate = self.decoder.sample_rate
         tags = {"tracknumber" if key == "track" else key: text for key, text in self.decoder.tags.items()}
         frames = round(self.decoder.seconds * rate)
@@ -200,8 +200,17 @@ def blocks(reader: Reader, frames: int) -> Iterator[np.ndarray]:
 def read(path: str | Path) -> tuple[np.ndarray, int]:
     """A whole file, float32 ``(channels, time)``, and its rate. Raises what `opened` and `blocks` do."""
     with opened(path) as reader:
-        wave = np.concatenate(list(blocks(reader, 1 << 20)), axis=1)
-        return wave, reader.info.sample_rate
+        return _whole(reader)
+
+
+def read_stream(path: Path, stream: int) -> tuple[np.ndarray, int]:
+    """As :func:`read`, one of several audio streams of a file, counted from 0; needs ffmpeg."""
+    with contextlib.closing(FfmpegReader(path, stream)) as reader:
+        return _whole(reader)
+
+
+def _whole(reader: Reader) -> tuple[np.ndarray, int]:
+    return np.concatenate(list(blocks(reader, 1 << 20)), axis=1), reader.info.sample_rate
 
 
 def integer_bits(subtype: str) -> int:

@@ -1,6 +1,6 @@
 """ffmpeg as a child process: what soundfile cannot read or write goes through a pipe, in flat memory.
 
-Samples travel as float32. Only local files are opened, and only the first audio stream counts.
+Samples travel as float32. Only local files are opened, and only the first audio stream counts unless another is named.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ def input_arguments(path: Path) -> list[str]:
 
 
 class Decoder:
-    """The first audio stream of a file as blocks of float32 ``(channels, time)`` at its own rate.
+    """An audio stream of a file, the first by default, as blocks of float32 ``(channels, time)`` at its own rate.
 
     Attributes: ``sample_rate``, ``channels``, ``seconds`` (of the container, 0 if unknown), ``tags``,
     ``video`` (is there a picture beside the sound), ``warning``. Raises EnhanceError if the file has no
     sound or is no media file at all.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: int = 0) -> None:
         self.path = path
         self.warning = ""
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        sound = ["-map", "0:a:0", "-af", KEEP_TIME, "-c:a", "pcm_f32be", "-f", "au", "-"]
+        sound = ["-map", f"0:a:{stream}", "-af", KEEP_TIME, "-c:a", "pcm_f32be", "-f", "au", "-"]
         self.process = start([*input_arguments(path), *sound], self.log, "stdout")
         try:
             self.sample_rate, self.channels = self._header()

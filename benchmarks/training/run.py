@@ -60,7 +60,7 @@ def measure(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
         changes += [f"run.precision={case['precision']}", f"run.compile={str(case['compile']).lower()}"]
     recipe = read(ROOT / RECIPES[case["model"]], changes)
     if "precision" in case:
-        step, batches = step_alone(recipe, sources.open_store(recipe).sample_rate)
+        step, batches = step_alone(recipe, sources.open_store(recipe))
 
         def once() -> object:
             return step(batches)

@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -38,9 +38,11 @@ class Job:
 
 
 def default_metrics(clips: Sequence[Clip]) -> list[str]:
-    """What the field reports: of speech, of several sources, or without references."""
+    """What the field reports: of speech, of talkers without names, of several sources, or without references."""
     if not any(clip.references for clip in clips):
         return ["dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"]
+    if all(len(clip.references) > 1 and nameless(clip.references) for clip in clips):
+        return ["si_sdr", "si_sdr_improvement"]
     if any(len(clip.references) > 1 for clip in clips):
         return [*JOINT, "global_sdr"]
     return ["pesq_wb", "stoi", "si_sdr"]
@@ -75,7 +77,7 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
         made = estimate(system, clip, mixture, rate, sources, job.device, job.align)
     except EnhanceError as error:
         return [Record(system.name, clip.id, source, error=str(error), tags=clip.tags) for source in sources]
-    if len(references) > 1 and all(NAMELESS.fullmatch(source) for source in references):
+    if len(references) > 1 and nameless(references):
         made.waves = in_best_order(references, made.waves)
     scores, reasons = _scores(job.metrics, references, made.waves, mixture, rate)
     return [
@@ -91,6 +93,11 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
         )
         for source in sources
     ]
+
+
+def nameless(sources: Iterable[str]) -> bool:
+    """Whether these are talkers without an order, as LibriMix has them: ``s1``, ``s2``, ..."""
+    return all(NAMELESS.fullmatch(source) for source in sources)
 
 
 def in_best_order(references: Mapping[str, np.ndarray], estimates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

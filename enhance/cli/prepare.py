@@ -66,7 +66,8 @@ def prepare(
 def _prepare_recipe(
     folder: Path, data: Path, sources: list[Path], mirror: str | None, shards: bool, jobs: int, force: bool
 ) -> None:
-    from enhance.data.data_recipe import MixRecipe, read
+    from enhance.data import stems
+    from enhance.data.data_recipe import MixRecipe, StemRecipe, read
     from enhance.data.prepare import Form, prepare_recipe
     from enhance.data.voicebank import Job
     from enhance.data.voicebank import prepare as prepare_pairs
@@ -81,7 +82,13 @@ def _prepare_recipe(
         prepare_recipe(recipe, data, sources, mirror, Form(recipe.sample_rate, recipe.rooms, shards, jobs), force)
         return
     if shards:
-        raise EnhanceError(f"--shards: {folder} is of pairs", "shards are for recordings that training mixes")
+        what = "stems" if isinstance(recipe, StemRecipe) else "pairs"
+        raise EnhanceError(f"--shards: {folder} is of {what}", "shards are for recordings that training mixes")
     if len(sources) > 1:
         raise EnhanceError(f"--from {sources[1]}: a second one", "give one folder with all unpacked archives in it")
+    if isinstance(recipe, StemRecipe):
+        if not sources:
+            raise EnhanceError(f"{folder}: its data are not downloaded", "give --from FOLDER; see the recipe's README")
+        stems.prepare(stems.Job(recipe, data, sources[0], jobs), force)
+        return
     prepare_pairs(Job(recipe, data, sources[0] if sources else None, mirror, jobs), force)

@@ -1,18 +1,19 @@
-"""``data.toml`` of a recipe: which archives hold a data set, of pairs or of recordings to mix, and what is in them."""
+"""``data.toml`` of a recipe: which files hold a data set (pairs, recordings to mix, stems), and what is in it."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enhance.errors import EnhanceError
 
 NAME = "data.toml"
 ENDINGS = (".zip", ".tar.gz")
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Table(BaseModel):
@@ -92,12 +93,51 @@ class MixRecipe(_Table):
     archives: list[Archive] = []
 
 
-def read(folder: Path) -> DataRecipe | MixRecipe:
-    """The ``data.toml`` of a folder, of recordings if it has ``trees``; EnhanceError with all mistakes in it."""
+class StemRecipe(_Table):
+    """Recordings whose sources lie apart, all of one length; :mod:`enhance.data.stems` says what each layout is.
+
+    Folders are relative to the one that is given when it is prepared.
+    """
+
+    name: str
+    layout: Literal["sources", "tracks", "moisesdb"]
+    sample_rate: int = Field(gt=0, description="of what is prepared, Hz")
+    channels: Literal[1, 2]
+    sources: list[str] = Field(min_length=1)
+    optional: list[str] = Field([], description="sources that are taken where the first recording has them")
+    train: str = Field("", description="folder of the recordings for training; empty: the one that is given")
+    valid: str | list[str] | Share = Field(
+        description="held out: another folder, or of those for training a list or a share of their artists"
+    )
+    test: str | Share | None = Field(None, description="likewise, written out for `enhance bench`; nothing without it")
+
+    @field_validator("sources", "optional")
+    @classmethod
+    def _are_names(cls, names: list[str]) -> list[str]:
+        if bad := [name for name in names if not re.fullmatch(r"\w+", name) or name == "mixture"]:
+            raise ValueError(f"{bad[0]!r} is no name of a source")
+        return names
+
+    @model_validator(mode="after")
+    def _has_a_place_for_the_rest(self) -> StemRecipe:
+        if self.layout == "moisesdb" and "other" not in self.sources:
+            raise ValueError("sources: stems of MoisesDB that are none of them need 'other'")
+        return self
+
+
+FORMS: dict[str, type[DataRecipe | MixRecipe | StemRecipe]] = {"trees": MixRecipe, "layout": StemRecipe}
+
+
+def read(folder: Path) -> DataRecipe | MixRecipe | StemRecipe:
+    """The ``data.toml`` of a folder; EnhanceError with all mistakes in it.
+
+    Of recordings if it has ``trees``, of stems if it has a ``layout``, else of pairs.
+    """
     path = folder / NAME
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        return (MixRecipe if "trees" in settings else DataRecipe).model_validate(settings)
+        form = next((form for key, form in FORMS.items() if key in settings), DataRecipe)
+        return form.model_validate(settings)
     except OSError as error:
         raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
     except ValidationError as error:

@@ -91,7 +91,7 @@ def scan_folder(
 
     items = {path: item_of(path) for path in paths}
     names = sorted(set(items.values()))
-    valid = {name for name in names if _unit_hash(name) < valid_share} or set(names[1:][-1:])
+    valid = {name for name in names if unit_hash(name) < valid_share} or set(names[1:][-1:])
     return [
         Clip(path, kind, folder.name, item, "", "", "valid" if item in valid else "train")
         for path, item in items.items()
@@ -120,5 +120,5 @@ def without_repeats(lists: Iterable[list[Clip]]) -> Iterator[Clip]:
                 yield clip
 
 
-def _unit_hash(name: str) -> float:
+def unit_hash(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48

@@ -18,10 +18,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Generator[Result, None, None]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int, ahead: int = 8
+) -> Generator[Result, None, None]:
     """``function`` of each item, from ``jobs`` processes, or from this one if that is 1.
 
-    They are at most a few items ahead of who takes the results, so that memory stays small; close the generator to
+    Each is at most ``ahead`` items ahead of who takes the results, so that memory stays small; close the generator to
     end them. What ``function`` raises is raised here. EnhanceError where a process dies.
     """
     if jobs == 1:
@@ -33,7 +35,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], jobs: in
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 8 * jobs:
+                if len(waiting) > ahead * jobs:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -58,11 +58,7 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
         raise EnhanceError(f"{folder}: holds a run already", "give --resume to go on with it, or another --output")
     store = sources.open_store(recipe)
     model, _ = build_model(recipe)
-    if model.sample_rate != store.sample_rate:
-        raise EnhanceError(
-            f"{store.folder}: prepared at {store.sample_rate} Hz, but {recipe.model!r} runs at {model.sample_rate} Hz",
-            f"prepare it again with --sample-rate {model.sample_rate}",
-        )
+    sources.check_model(recipe, store, model)
     fabric = launch(recipe)
     run, arguments = new_run(recipe, fabric)
     if resume:

@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from enhance.data.mixing import Example
+from enhance.data.stem_store import StemStore
 from enhance.training import sources
 from enhance.training.recipe import Recipe
 from enhance.training.setup import launch, one_process
@@ -43,7 +44,7 @@ def profile_training(recipe: Recipe) -> Profile:
     """Run some steps of the recipe on random batches under PyTorch's profiler, and its loader alone."""
     one_process([recipe], "--profile")
     audio = sources.examples_per_step(recipe, 1) * recipe.data.seconds
-    step, batches = step_alone(recipe, sources.open_store(recipe).sample_rate)
+    step, batches = step_alone(recipe, sources.open_store(recipe))
     for _ in range(WARM_UP):
         step(batches)
     began = time.perf_counter()
@@ -62,13 +63,13 @@ def profile_training(recipe: Recipe) -> Profile:
     return Profile(elapsed, _loader_alone(recipe), phases, operators, audio)
 
 
-def step_alone(recipe: Recipe, sample_rate: int) -> tuple[Step, list[Example]]:
+def step_alone(recipe: Recipe, store: sources.AnyStore) -> tuple[Step, list[Example]]:
     """A step of the recipe, and random batches to call it with: ``step(batches)``."""
-    frames = round(recipe.data.seconds * sample_rate)
-    sources = recipe.data.mixing.sources
-    count = 2 if sources is None else len(sources)
-    noise = torch.randn(recipe.optim.batch, count, frames, generator=torch.Generator().manual_seed(0)) * 0.05
-    target = noise[:, 0] if sources is None else noise
+    frames, targets = round(recipe.data.seconds * store.sample_rate), recipe.data.targets
+    shape = (store.channels, frames) if isinstance(store, StemStore) else (frames,)
+    count = 2 if targets is None else len(targets)
+    noise = torch.randn(recipe.optim.batch, count, *shape, generator=torch.Generator().manual_seed(0)) * 0.05
+    target = noise[:, 0] if targets is None else noise
     batches = [Example(noise.sum(1), target)] * recipe.optim.accumulate  # pyright: ignore[reportArgumentType]
     fabric = launch(recipe)
     run, _ = new_run(recipe, fabric)

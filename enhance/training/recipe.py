@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from enhance import losses
 from enhance.data.mixing import MixingConfig
+from enhance.data.stem_dataset import StemConfig
 from enhance.errors import EnhanceError
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -29,16 +30,37 @@ class DataConfig(_Table):
     path: Annotated[str, BeforeValidator(str)] = Field(
         description="prepared data set, relative to the working directory; of shards also a URL that fsspec opens"
     )
-    kind: Literal["mixtures", "pairs", "shards"] = Field(
-        "mixtures", description="mixed on the fly, pairs as they are, or mixed on the fly from shards"
+    kind: Literal["mixtures", "pairs", "shards", "stems"] = Field(
+        "mixtures", description="mixed on the fly, pairs as they are, mixed on the fly from shards, or stems"
     )
-    remix: float = Field(0.0, ge=0, le=1, description="of pairs: share of examples with the noise of another pair")
+    remix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of examples, of pairs with the noise of another one, of stems each from another recording",
+    )
+    sources: list[str] = Field([], description="of stems: the targets")
+    others: list[str] = Field([], description="of stems: what else is in the mixture")
+    gain_db: tuple[float, float] = Field((0.0, 0.0), description="of stems: random gain of each, (lowest, highest)")
+    swap: float = Field(0.0, ge=0, le=1, description="of stems: how often the two channels of one are exchanged")
     seconds: float = Field(2.0, gt=0, description="length of a training example")
     epoch_hours: float = Field(
         10.0, gt=0, description="audio of an epoch, whose number is part of every example's key; not of shards"
     )
     workers: int = Field(1, ge=0, description="processes that mix")
     mixing: MixingConfig = MixingConfig()  # pyright: ignore[reportCallIssue]
+
+    @property
+    def targets(self) -> list[str] | None:
+        """Names of several sources, None where the target is clean speech."""
+        if self.kind == "stems":
+            return self.sources
+        return None if self.mixing.sources is None else [*self.mixing.sources]
+
+    @property
+    def stems(self) -> StemConfig:
+        """How examples are made of stems."""
+        return StemConfig(self.sources, self.others, self.remix, self.gain_db, self.swap)
 
 
 class OptimConfig(_Table):
@@ -167,6 +189,10 @@ class Recipe(_Table):
     def _targets_fit(self) -> Recipe:
         if self.data.kind == "pairs" and self.data.mixing.sources is not None:
             raise ValueError("data.mixing.sources: pairs have one target")
+        if (self.data.kind == "stems") != bool(self.data.sources):
+            raise ValueError("data.sources: name the targets of stems, and of nothing else")
+        if both := set(self.data.sources) & set(self.data.others):
+            raise ValueError(f"data.others: {min(both)} is a target")
         return self
 
     def stage(self, step: int) -> tuple[Stage, int]:

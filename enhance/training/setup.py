@@ -100,12 +100,14 @@ def _take_over(model: nn.Module, initial: nn.Module) -> None:
 def _check_sources(recipe: Recipe, model: nn.Module) -> None:
     """EnhanceError unless the targets of the data are what the model estimates."""
     sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
-    mixed = recipe.data.mixing.sources
-    if mixed is None and len(sources) > 1:
+    key, targets = "data.mixing.sources", recipe.data.targets
+    if recipe.data.kind == "stems":
+        key = "data.sources"
+    if targets is None and len(sources) > 1:
         what = f"{recipe.model!r} separates {', '.join(sources)}"
         raise EnhanceError(what, "say how often each is there: data.mixing.sources = { speech = 0.8, ... }")
-    if mixed is not None and tuple(mixed) != sources:
-        what = f"data.mixing.sources are {', '.join(mixed)}, those of {recipe.model!r} {', '.join(sources)}"
+    if targets is not None and tuple(targets) != sources:
+        what = f"{key} are {', '.join(targets)}, those of {recipe.model!r} {', '.join(sources)}"
         raise EnhanceError(what, "give both the same, in the same order (model_options.sources)")
 
 

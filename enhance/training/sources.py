@@ -1,8 +1,9 @@
-"""Where the examples of a recipe come from: mixed on the fly, from one file or from shards, or pairs as they are."""
+"""Where the examples of a recipe come from: mixed on the fly, from a file or shards, pairs as they are, or stems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from enhance.data.dataset import MixtureDataset, loader, new_loader
 from enhance.data.mixing import Example
 from enhance.data.pairs import PairDataset, PairStore, valid_examples
 from enhance.data.shards import ShardSet
+from enhance.data.stem_dataset import StemDataset
+from enhance.data.stem_dataset import valid_examples as valid_stems
+from enhance.data.stem_store import StemStore
 from enhance.data.store import Store
 from enhance.data.stream import ShardDataset
 from enhance.errors import EnhanceError
@@ -21,7 +25,7 @@ from enhance.training import validate, validate_sources
 from enhance.training.recipe import Recipe
 from enhance.training.validate import Scores
 
-AnyStore = Store | PairStore | ShardSet
+AnyStore = Store | PairStore | ShardSet | StemStore
 
 
 def open_store(recipe: Recipe) -> AnyStore:
@@ -29,7 +33,22 @@ def open_store(recipe: Recipe) -> AnyStore:
     path, kind = recipe.data.path, recipe.data.kind
     if kind == "shards":
         return ShardSet(path)
-    return PairStore(Path(path)) if kind == "pairs" else Store(Path(path))
+    return {"pairs": PairStore, "stems": StemStore, "mixtures": Store}[kind](Path(path))
+
+
+def check_model(recipe: Recipe, store: AnyStore, model: nn.Module) -> None:
+    """EnhanceError unless the model runs at the rate of the store and, of stems, with its channels and sources."""
+    if model.sample_rate != store.sample_rate:
+        raise EnhanceError(
+            f"{store.folder}: prepared at {store.sample_rate} Hz, but {recipe.model!r} runs at {model.sample_rate} Hz",
+            f"prepare it again with --sample-rate {model.sample_rate}",
+        )
+    channels = store.channels if isinstance(store, StemStore) else 1
+    if model.channels not in (1, channels):
+        what = f"{store.folder}: of {channels} channel(s), but {recipe.model!r} takes {model.channels} together"
+        raise EnhanceError(what, "take another model, or prepare it again")
+    if isinstance(store, StemStore):
+        store.numbers(recipe.data.stems.heard)
 
 
 def examples_per_step(recipe: Recipe, processes: int) -> int:
@@ -40,7 +59,8 @@ def examples_per_step(recipe: Recipe, processes: int) -> int:
 def batches(recipe: Recipe, step: int, process: int = 0, processes: int = 1) -> DataLoader:
     """Batches of mixtures ``(batch, time)`` and targets ``(batch, [sources,] time)``, from an update on, without end.
 
-    The processes share the examples out: together they see what one process with as many times the batch would.
+    Of stems ``(batch, channels, time)`` and ``(batch, sources, channels, time)``. The processes share the examples out:
+    together they see what one process with as many times the batch would.
     """
     data, batch = recipe.data, recipe.optim.batch
     if data.kind == "shards":
@@ -50,6 +70,8 @@ def batches(recipe: Recipe, step: int, process: int = 0, processes: int = 1) -> 
     per_epoch = max(1, round(data.epoch_hours * 3600 / data.seconds))
     if data.kind == "pairs":
         dataset = PairDataset(Path(data.path), data.seconds, recipe.seed, per_epoch, data.remix)
+    elif data.kind == "stems":
+        dataset = StemDataset(Path(data.path), data.stems, data.seconds, recipe.seed, per_epoch)
     else:
         dataset = MixtureDataset(Path(data.path), data.mixing, data.seconds, recipe.seed, per_epoch)
     start = step * examples_per_step(recipe, processes) + process * batch
@@ -66,7 +88,7 @@ def drawn(batches: DataLoader) -> Iterator[Any]:
 
 def validation_clips(recipe: Recipe) -> int:
     """How many :func:`validation_list` holds, at most."""
-    if recipe.data.kind == "pairs":
+    if recipe.data.kind in ("pairs", "stems"):
         return recipe.valid.clips
     mixed = recipe.data.mixing.sources
     return recipe.valid.clips * len(validate.KINDS if mixed is None else validate_sources.kinds([*mixed]))
@@ -79,6 +101,8 @@ def validation_list(
     clips, seconds, mixing = recipe.valid.clips, recipe.valid.seconds, recipe.data.mixing
     if isinstance(store, PairStore):
         return valid_examples(store, clips, seconds)
+    if isinstance(store, StemStore):
+        return valid_stems(store, recipe.data.stems, clips, seconds)
     held_out = store.held_out() if isinstance(store, ShardSet) else store
     if mixing.sources is not None:
         return validate_sources.examples(held_out, [*mixing.sources], mixing.interferers, clips, seconds, done)
@@ -93,17 +117,17 @@ class Validation:
 
     def __init__(self, recipe: Recipe, store: AnyStore, done: Callable[[], object] = lambda: None) -> None:
         self.listed = validation_list(recipe, store, done)
-        mixed = recipe.data.mixing.sources
-        if mixed is None:
-            self.measure = validate
+        targets = recipe.data.targets
+        if targets is None:
+            self.measure, self.validate = validate, validate.validate
             self.baseline = validate.untouched(self.listed, store.sample_rate, done)
         else:
-            self.measure = validate_sources
-            self.baseline = validate_sources.untouched(self.listed, [*mixed], done)
+            self.measure, self.validate = validate_sources, partial(validate_sources.validate, permute=recipe.permute)
+            self.baseline = validate_sources.untouched(self.listed, targets, done)
 
     def scores(self, model: nn.Module, device: torch.device, done: Callable[[], object] = lambda: None) -> Scores:
         """Of that model; ``done`` is called after each example."""
-        return self.measure.validate(model, self.listed, device, done)
+        return self.validate(model, self.listed, device, done)
 
     def steering_score(self, scores: Scores) -> float:
         """The one number that picks the best checkpoint."""

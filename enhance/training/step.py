@@ -102,8 +102,8 @@ class Step:
     def _gradients(self, batch: Example, trained: str, share: int) -> dict[str, Tensor]:
         """Add the gradient of one batch, over ``share``; gives its losses."""
         mixture, target = (self.fabric.to_device(wave) for wave in batch)
-        mixture = mixture[:, None]  # (B, C, T), C = 1
-        target = target.reshape(len(mixture), -1, 1, mixture.shape[-1])  # (B, S, C, T)
+        mixture = mixture.reshape(len(mixture), -1, mixture.shape[-1])  # (B, C, T), C = 1 where there was none
+        target = target.reshape(len(mixture), -1, *mixture.shape[1:])  # (B, S, C, T)
         with record_function("phase: forward"):
             *earlier, last = self._estimates(mixture, trained)
         mixture = mixture[:, None]  # (B, 1, C, T)

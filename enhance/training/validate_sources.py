@@ -16,6 +16,7 @@ from torch import nn
 
 from enhance.data.mixing import SILENT, Example, Interferer, MixingConfig, Source, SourceMixer
 from enhance.data.store import Recordings
+from enhance.metrics.permutation import best_order
 from enhance.metrics.si_sdr import si_sdr
 from enhance.training.validate import PLAIN, SEED, SI_SDR_CAP, Scores
 
@@ -81,27 +82,37 @@ def validate(
     listed: dict[str, list[Example]],
     device: torch.device,
     done: Callable[[], object] = lambda: None,
+    permute: bool = False,
 ) -> Scores:
-    """Mean SI-SDR (dB, within ±30) of each source in each kind of mixture that it is in, by the source's name."""
+    """Mean SI-SDR (dB, within ±30) of each source in each kind of mixture that it is in, by the source's name.
+
+    Of several channels it is one ratio. Examples in which a source is silent do not count for it. With ``permute`` the
+    sources have no order: each example's estimates take the best one.
+    """
     sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
     model.eval()
     scores: Scores = {}
     for kind, found in listed.items():
         rows: dict[str, list[float]] = {name: [] for name in kind.split("+")}
         for mixture, target in found:
+            wave = torch.from_numpy(mixture).reshape(1, -1, mixture.shape[-1]).to(device)  # (1, C, T)
             with torch.inference_mode():
-                estimates = model(torch.from_numpy(mixture)[None, None].to(device))[0, :, 0].float().cpu().numpy()
+                estimates = model(wave)[0].flatten(1).float().cpu().numpy()  # (S, CT)
+            target = target.reshape(estimates.shape)
+            if permute:
+                estimates = estimates[best_order(target, estimates)]
             for name, row in rows.items():
                 source = sources.index(name)
-                row.append(float(np.clip(si_sdr(target[source], estimates[source]), -SI_SDR_CAP, SI_SDR_CAP)))
+                if np.square(target[source]).mean() > SILENT**2:
+                    row.append(float(np.clip(si_sdr(target[source], estimates[source]), -SI_SDR_CAP, SI_SDR_CAP)))
             done()
-        if found:
-            scores[kind] = {name: mean(row) for name, row in rows.items()}
+        if any(rows.values()):
+            scores[kind] = {name: mean(row) for name, row in rows.items() if row}
     return scores
 
 
 def untouched(
-    listed: dict[str, list[Example]], sources: Sequence[Source], done: Callable[[], object] = lambda: None
+    listed: dict[str, list[Example]], sources: Sequence[str], done: Callable[[], object] = lambda: None
 ) -> Scores:
     """The scores of the mixtures themselves."""
 
