@@ -41,6 +41,7 @@ KINDS = {  # of models, for their cards
 CHOICE = {
     "dcunet-s": "real time, any CPU, anything without a reason for another",
     "separator-s": "speech, music and noise apart, in real time",
+    "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",

@@ -13,7 +13,7 @@ from signals import voice
 RATE = 44100
 STEMS = ("vocals", "drums", "bass", "other")
 TRAIN = ("Ada - Dawn", "Ada - Dusk", "Bo - Rain", "Cy - Snow")
-TEST = ("Di - Wind", "Eve - Sun")
+TEST = ("Di - Wind",)
 
 
 def stem(name: str, seconds: float, seed: int, rate: int = RATE) -> np.ndarray:

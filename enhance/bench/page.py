@@ -192,7 +192,9 @@ def _dot(name: str, colours: Mapping[str, str]) -> str:
 def _scale(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float]:
     """The least and the greatest that a column shows."""
     scores = [row["scores"][metric] for row in rows if metric in row["scores"]]
-    values = [score[part] for score in scores for part in ("mean", "low", "high") if score[part] is not None]
+    values = [
+        value for score in scores for value in (table.shown(score), score["low"], score["high"]) if value is not None
+    ]
     return (min(values), max(values)) if values else (0.0, 0.0)
 
 
@@ -202,15 +204,16 @@ def _score(
     if score is None:
         return "<td>–</td>"
     places = table.digits(metric)
-    best = ' class="best"' if score["mean"] == top else ""
-    text = f"<span{best}>{score['mean']:.{places}f}</span>"
+    value = table.shown(score)
+    best = ' class="best"' if value == top else ""
+    text = f"<span{best}>{value:.{places}f}</span>"
     if score["low"] is not None:
         text += f" <small>{score['low']:.{places}f}–{score['high']:.{places}f}</small>"
         width = (scale[1] - scale[0]) or 1.0
         left, wide = (score["low"] - scale[0]) / width, (score["high"] - score["low"]) / width
         place = f"--from: {100 * left:.2f}%; --width: {100 * wide:.2f}%; --colour: {colour}"
         text += f'<span class="range" aria-hidden="true"><i style="{place}"></i></span>'
-    return f'<td data-sort="{score["mean"]}">{text}</td>'
+    return f'<td data-sort="{value}">{text}</td>'
 
 
 def _comparisons(summary: Summary) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from enhance.bench.labels import SMALL, Name, at_ends, beside_points, fitted
 from enhance.bench.records import UNTOUCHED, Record, Summary, by_system
 from enhance.bench.statistics import mean_interval
-from enhance.bench.table import digits, heading
+from enhance.bench.table import digits, heading, shown
 from enhance.files import replacing
 from enhance.metrics import METRICS
 
@@ -148,15 +148,15 @@ def quality_against_speed(summary: Summary, metric: str = "pesq_wb") -> Figure:
         low, high = _interval(score)
         spans += [low, high]
         panel.plot((row["rtf"], row["rtf"]), (low, high), color=style.colour, lw=1.4)
-        panel.plot(row["rtf"], score["mean"], style.marker, color=style.colour, ms=6, mec="white", mew=0.6)
-    level = next((row["scores"][metric]["mean"] for row in _with(summary, metric) if row["name"] == UNTOUCHED), None)
+        panel.plot(row["rtf"], shown(score), style.marker, color=style.colour, ms=6, mec="white", mew=0.6)
+    level = next((shown(row["scores"][metric]) for row in _with(summary, metric) if row["name"] == UNTOUCHED), None)
     if level is not None:
         spans.append(level)
         panel.axhline(level, color=GREY, ls="--", lw=1)
         text, frame = f"{UNTOUCHED}\n{level:.{digits(metric)}f}", panel.get_yaxis_transform()
         panel.text(1.01, level, text, transform=frame, va="center", fontsize=SMALL, color=GREY)
     _speed_axes(panel, [row["rtf"] for row in rows], spans)
-    panel.set_ylabel(f"mean {heading(metric)}", fontsize=MIDDLE)
+    panel.set_ylabel(f"{'median' if METRICS[metric].median else 'mean'} {heading(metric)}", fontsize=MIDDLE)
     panel.set_xlabel("real-time factor on one thread", fontsize=MIDDLE)
     _caption(figure, "bars: 95 % intervals over clips · bold: models of enhance")
     beside_points(figure, panel, [_name(row, metric, look[row["name"]].colour) for row in rows], level)
@@ -172,13 +172,13 @@ def _timed(summary: Summary, metric: str) -> list[dict[str, Any]]:
 
 
 def _interval(score: Mapping[str, Any]) -> tuple[float, float]:
-    mean = score["mean"]
-    return (mean, mean) if score["low"] is None else (score["low"], score["high"])
+    value = shown(score)
+    return (value, value) if score["low"] is None else (score["low"], score["high"])
 
 
 def _name(row: Mapping[str, Any], metric: str, colour: str) -> Name:
     low, high = _interval(row["scores"][metric])
-    return Name(row["name"], row["rtf"], row["scores"][metric]["mean"], colour, low, high, row["kind"] == "model")
+    return Name(row["name"], row["rtf"], shown(row["scores"][metric]), colour, low, high, row["kind"] == "model")
 
 
 def _speed_axes(panel: Axes, factors: Sequence[float], spans: Sequence[float]) -> None:

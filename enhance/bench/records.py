@@ -96,7 +96,8 @@ Summary = dict[str, Any]
      "metrics": ["pesq_wb", ...],
      "systems": [{"name", "kind": "mixture" | "model" | "estimates", "scored", "total",
                   "rtf", "parameters", "macs_per_second", "latency_ms", "version", "licence", "note",  # or null
-                  "scores": {"pesq_wb": {"mean", "low", "high", "n"}, ...}}, ...],
+                  "scores": {"pesq_wb": {"mean", "low", "high", "n"},
+                             "bss_sdr": {..., "median"}, ...}}, ...],  # then low and high are the median's
      "sources": {"vocals": [systems as above], ...},          # only where clips have several sources
      "groups": {"snr": {"2.5": [systems as above], ...}},     # of --by
      "comparisons": [{"system", "against", "metric", "difference", "low", "high", "p", "n"}, ...],

@@ -32,6 +32,26 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return average, float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
+def median_interval(values: np.ndarray) -> tuple[float, float | None, float | None]:
+    """The mean over columns of the medians of ``(clips, columns)``, and its 95 % bootstrap interval (percentiles).
+
+    The columns are sources of the same clips, which are drawn together. Otherwise as :func:`mean_interval`.
+    """
+    from scipy.stats import bootstrap
+
+    def mean_of_medians(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.mean([np.median(column, axis=axis) for column in columns], axis=0)
+
+    columns = tuple(np.asarray(values, dtype=np.float64).T)
+    average = float(mean_of_medians(*columns))
+    if len(columns[0]) < 3:
+        return average, None, None
+    rng = np.random.default_rng(SEED)
+    options: dict[str, Any] = {"n_resamples": RESAMPLES, "batch": 100, "method": "percentile", "paired": True}
+    found = bootstrap(columns, mean_of_medians, rng=rng, **options)
+    return average, float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
 def paired_p(differences: Sequence[float]) -> float | None:
     """Two-sided p of Wilcoxon's signed-rank test that differences on the same clips are symmetric about zero.
 

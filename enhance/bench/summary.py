@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from enhance.bench.records import UNTOUCHED, Clip, Record, Summary, by_system
-from enhance.bench.statistics import holm, mean_interval, paired_p
+from enhance.bench.statistics import holm, mean_interval, median_interval, paired_p
 from enhance.bench.systems import FACTS, System
 from enhance.errors import EnhanceError
+from enhance.metrics import METRICS
 
 PACKAGES = ("torch", "pesq", "pystoi", "museval", "speechmos")
 # Means of the untouched Voice Bank+DEMAND test set, and of its two speakers, at 16 kHz.
@@ -98,6 +101,9 @@ def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> d
         if values:
             average, low, high = mean_interval(values)
             scores[metric] = {"mean": average, "low": low, "high": high, "n": len(values)}
+            if METRICS[metric].median:
+                median, low, high = median_interval(np.array([*_scored(clips, metric).values()]))
+                scores[metric] |= {"median": median, "low": low, "high": high}
     return {
         "name": system.name,
         "kind": system.kind,
@@ -118,8 +124,13 @@ def _by_clip(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _of_clips(clips: dict[str, list[Record]], metric: str) -> dict[str, float]:
     """Each clip's score, the mean over its sources: these are no independent samples. Clips without are left out."""
+    return {name: mean(values) for name, values in _scored(clips, metric).items()}
+
+
+def _scored(clips: dict[str, list[Record]], metric: str) -> dict[str, list[float]]:
+    """Each clip's scores, one a source; clips without one of them are left out."""
     return {
-        name: mean(record.scores[metric] for record in found)
+        name: [record.scores[metric] for record in found]
         for name, found in clips.items()
         if all(metric in record.scores for record in found)
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from enhance.bench.records import UNTOUCHED, Summary
@@ -32,12 +32,17 @@ def heading(metric: str) -> str:
     return f"{about.label}{unit} {'↑' if about.higher_is_better else '↓'}"
 
 
+def shown(score: Mapping[str, Any]) -> float:
+    """What a table shows of a score: the median over clips where the field reports that, else the mean."""
+    return score.get("median", score["mean"])
+
+
 def best(rows: Sequence[dict[str, Any]], metric: str) -> float | None:
-    """The best mean of a column."""
-    means = [row["scores"][metric]["mean"] for row in rows if metric in row["scores"]]
-    if len(means) < 2:
+    """The best value of a column."""
+    values = [shown(row["scores"][metric]) for row in rows if metric in row["scores"]]
+    if len(values) < 2:
         return None
-    return max(means) if METRICS[metric].higher_is_better else min(means)
+    return max(values) if METRICS[metric].higher_is_better else min(values)
 
 
 def cost(row: dict[str, Any]) -> list[str]:
@@ -80,6 +85,9 @@ def footnotes(summary: Summary) -> list[str]:
     data = summary["data"]
     versions = ", ".join(f"{name} {value}" for name, value in foot.items() if name not in ("device", "jobs", "command"))
     notes = [f"{row['name']}: {row['note']}" for row in summary["systems"] if row.get("note")]
+    if medians := [METRICS[metric].label for metric in summary["metrics"] if METRICS[metric].median]:
+        what = "the median over seconds, then over clips, and the mean of that over sources; differences are means"
+        notes.append(f"{', '.join(medians)}: {what}")
     return [
         *notes,
         "n: clips with all of these scores, of all; intervals: 95 % bootstrap over clips; RTF: processor time on "
@@ -128,7 +136,7 @@ def _rich_table(title: str, rows: Sequence[dict[str, Any]], metrics: Sequence[st
             if metric in row["scores"]:
                 score = row["scores"][metric]
                 places = digits(metric)
-                cell.append(f"{score['mean']:.{places}f}", style="bold" if score["mean"] == tops[metric] else "")
+                cell.append(f"{shown(score):.{places}f}", style="bold" if shown(score) == tops[metric] else "")
                 if score["low"] is not None:
                     cell.append(f" {score['low']:.{places}f}–{score['high']:.{places}f}", style="dim")
             cells.append(cell)
@@ -184,8 +192,8 @@ def _markdown_score(score: dict[str, Any] | None, metric: str, top: float | None
     if score is None:
         return ""
     places = digits(metric)
-    text = f"{score['mean']:.{places}f}"
-    if score["mean"] == top:
+    text = f"{shown(score):.{places}f}"
+    if shown(score) == top:
         text = f"**{text}**"
     return text if score["low"] is None else f"{text} ({score['low']:.{places}f}–{score['high']:.{places}f})"
 
@@ -205,7 +213,11 @@ def csv_text(summary: Summary) -> str:
     for title, rows in sections(summary):
         for row in rows:
             scores = [row["scores"].get(metric, {}) for metric in metrics]
-            values = [score.get(part) for score in scores for part in ("mean", "low", "high", "n")]
+            values = [
+                value
+                for score in scores
+                for value in (shown(score) if score else None, *map(score.get, ("low", "high", "n")))
+            ]
             writer.writerow([title, row["name"], row["kind"], row["scored"], row["total"], *values,
                              *(row[fact] for fact in facts)])  # fmt: skip
     return out.getvalue()

@@ -86,6 +86,7 @@ class Metric:
     higher_is_better: bool = True
     needs_reference: bool = True
     needs_mixture: bool = False
+    median: bool = False  # over clips, in the place of the mean, as the field reports it
 
     def __call__(
         self, reference: np.ndarray | None, estimate: np.ndarray, mixture: np.ndarray | None, sample_rate: int
@@ -122,13 +123,13 @@ METRICS: dict[str, Metric] = {
     "csig": Metric("CSIG", "MOS", lambda clip: clip.composite.csig),
     "cbak": Metric("CBAK", "MOS", lambda clip: clip.composite.cbak),
     "covl": Metric("COVL", "MOS", lambda clip: clip.composite.covl),
-    "bss_sdr": Metric("SDR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sdr[0])),
-    "bss_isr": Metric("ISR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.isr[0])),
+    "bss_sdr": Metric("SDR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sdr[0]), median=True),
+    "bss_isr": Metric("ISR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.isr[0]), median=True),
     "bss_sir": Metric(
-        "SIR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sir[0]), needs_mixture=True
+        "SIR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sir[0]), needs_mixture=True, median=True
     ),
     "bss_sar": Metric(
-        "SAR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sar[0]), needs_mixture=True
+        "SAR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sar[0]), needs_mixture=True, median=True
     ),
     "global_sdr": Metric("SDR (MDX)", "dB", lambda clip: bss_eval.global_sdr(clip.reference, clip.estimate)),
     "dnsmos_sig": Metric("DNSMOS SIG", "MOS", lambda clip: clip.dnsmos.sig, needs_reference=False),

@@ -8,9 +8,9 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
 3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
-5. A complex mask for each source, ``bound * tanh(|O|) * O / |O|`` (equation of the paper's BDT, times a bound) unless
-   ``mask`` says otherwise: at the start of training it is one over their number everywhere, so that an untrained
-   network leaves its input alone.
+5. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
+   (equation of the paper's BDT, times a bound) unless ``mask`` says otherwise: at the start of training it is one over
+   the number of sources everywhere, so that an untrained network leaves its input alone.
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sources": ["speech", "music", "noise"],
         "consistent": True,
     },
+    "stems-s": {
+        "widths": [16, 32, 48, 64],
+        "hidden": 96,
+        "blocks": 4,
+        "n_fft": 2048,
+        "sample_rate": 44100,
+        "sources": ["vocals", "drums", "bass", "other"],
+        "channels": 2,
+        "consistent": True,
+    },
 }
 
 # Other masks than ``polar``, to compare with it, and the O at which training begins: near a mask of one, but not so
@@ -65,9 +75,10 @@ class MaskNet(nn.Module):
         recurrence: Recurrence,
         mask: str = "polar",
         sources: int = 1,
+        channels: int = 1,
     ) -> None:
         super().__init__()
-        inputs = [3, *widths[:-1]]
+        inputs = [3 * channels, *widths[:-1]]
         outputs = [widths[0], *widths[:-1]]
         self.compression = compression
         self.bound = bound
@@ -81,7 +92,8 @@ class MaskNet(nn.Module):
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
-        self.head = nn.Linear(widths[0] + 3, 2 * sources)
+        self.channels = channels
+        self.head = nn.Linear(widths[0] + 3 * channels, 2 * sources * channels)
         nn.init.normal_(self.band_embedding, std=0.02)
         nn.init.zeros_(self.head.weight)
         if mask not in ("polar", *MASKS):
@@ -90,11 +102,11 @@ class MaskNet(nn.Module):
         # The mask that leaves the input alone, shared out among the sources: bound * tanh(|O|) = 1 / sources.
         start = (math.atanh(1 / (bound * sources)), 0.0) if mask == "polar" else MASKS[mask][1]
         with torch.no_grad():
-            self.head.bias.copy_(torch.tensor(start).repeat(sources))
+            self.head.bias.copy_(torch.tensor(start).repeat(sources * channels))
 
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Spectra ``(N, R, F, 2)``, real and imaginary part last, to masked ones ``(N, R, F, S, 2)``, and states."""
-        features = self._compress(spectra[:, :, :-1])  # (N, R, bins, 3)
+        """Spectra ``(N, R, F, C, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states."""
+        features = self._compress(spectra[:, :, :-1]).flatten(-2)  # (N, R, bins, 3 C)
         x = features
         skips = []
         for encoder in self.encoders:
@@ -107,10 +119,10 @@ class MaskNet(nn.Module):
             new_state.append(following)
         for decoder in self.decoders:
             x = decoder(x + skips.pop())  # (N, R, K, C), K doubled
-        output = self.head(torch.cat((x, features), dim=-1)).float().unflatten(-1, (-1, 2))  # (N, R, bins, S, 2)
-        mask = self._mask(output)
-        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, 2): the Nyquist bin as its neighbour
-        re, im = spectra[..., None, 0], spectra[..., None, 1]
+        output = self.head(torch.cat((x, features), dim=-1)).float()
+        mask = self._mask(output.unflatten(-1, (-1, self.channels, 2)))  # (N, R, bins, S, C, 2)
+        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, C, 2): the Nyquist bin as its neighbour
+        re, im = spectra[..., None, :, 0], spectra[..., None, :, 1]
         m_re, m_im = mask[..., 0], mask[..., 1]
         return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1), new_state
 
@@ -137,14 +149,13 @@ class StreamState:
 
 
 class CompactUNet(nn.Module):
-    """A streaming denoiser or separator: mixture ``(B, C, T)`` to ``(B, S, C, T)`` at 16 kHz, channels independent.
+    """A streaming denoiser or separator: mixture ``(B, C, T)`` to ``(B, S, C, T)``, by default at 16 kHz.
 
-    With ``consistent`` the estimates of several sources sum to the mixture. It looks ahead no further than one
-    window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2`` unless
-    given; it divides ``n_fft``).
+    Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
+    its own. With ``consistent`` the estimates of several sources sum to the mixture. It looks ahead no further than
+    one window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2``
+    unless given; it divides ``n_fft``).
     """
-
-    channels = 1
 
     def __init__(
         self,
@@ -160,16 +171,20 @@ class CompactUNet(nn.Module):
         sample_rate: int = 16000,
         sources: Sequence[str] = ("speech",),
         consistent: bool = False,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.consistent = consistent
+        self.channels = channels
         self.n_fft = n_fft
         self.block = hop or n_fft // 2
         self.latency = n_fft - self.block
-        self.net = MaskNet(n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources))
+        self.net = MaskNet(
+            n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources), channels
+        )
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
 
@@ -190,15 +205,15 @@ class CompactUNet(nn.Module):
         if state is None:
             history = x.new_zeros(x.shape[0], self.latency)
             overlap = x.new_zeros(x.shape[0], len(self.sources), self.latency)
-            lstm = zero_state(len(self.net.blocks), x.shape[0] * self.net.bands, self.net.hidden, x)
+            rows = x.shape[0] // self.channels  # of the network: channels that are seen together are one
+            lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
             state = StreamState(history, overlap, lstm)
         x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
-        spectra = frames_to_spectra(x, self.window, self.block)  # (R, F, N)
-        masked, lstm = self.net(torch.view_as_real(spectra.permute(2, 0, 1)), state.lstm)  # (N, R, F, S, 2)
+        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, self.channels))  # (R, C, F, N)
+        masked, lstm = self.net(torch.view_as_real(spectra.permute(3, 0, 2, 1)), state.lstm)  # (N, R, F, S, C, 2)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
-        y = spectra_to_frames(
-            torch.view_as_complex(masked).permute(1, 3, 2, 0), synthesis, self.block
-        )  # (R, S, n_fft - hop + T)
+        masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
+        y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
         y = torch.cat((y[..., : self.latency] + state.overlap, y[..., self.latency :]), dim=-1)
         following = StreamState(x[:, length:], y[..., length:], lstm)
         estimates = y[..., :length]

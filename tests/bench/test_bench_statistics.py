@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from enhance.bench.statistics import holm, mean_interval, paired_p
+from enhance.bench.statistics import holm, mean_interval, median_interval, paired_p
 
 
 def test_the_interval_is_that_of_the_normal_law_for_many_values():
@@ -56,3 +56,21 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, None, 0.8]) == [1.0, None, 1.0]
     assert holm([]) == []
+
+
+def test_medians_by_hand():
+    """Columns 1, 2, 30 and 5, 4, 3: medians 2 and 4, of which 3 is the mean."""
+    middle, low, high = median_interval(np.array([[1.0, 5.0], [2.0, 4.0], [30.0, 3.0]]))
+    assert middle == 3.0
+    assert (low, high) == (3.0, 16.5)  # of one song three times: (1 + 5) / 2, (2 + 4) / 2 or (30 + 3) / 2
+    assert median_interval(np.array([[2.0], [3.0]])) == (2.5, None, None)
+
+
+def test_the_interval_of_medians_is_that_of_the_normal_law_for_many_values():
+    """The error of a median of n normal values is 1.2533 times that of their mean; of equal sources that of one."""
+    values = np.random.default_rng(0).normal(3, 2, 2000)
+    middle, low, high = median_interval(np.stack([values, values + 1], axis=1))
+    half = 1.96 * 1.2533 * 2 / np.sqrt(2000)
+    assert middle == pytest.approx(np.median(values) + 0.5)
+    assert low == pytest.approx(middle - half, abs=0.25 * half)
+    assert high == pytest.approx(middle + half, abs=0.25 * half)

@@ -77,6 +77,31 @@ def test_means_counts_and_costs():
     assert summary["footer"]["command"] == "enhance bench 'my set'"
 
 
+def test_bsseval_is_the_median_over_tracks_and_the_other_ratio_a_mean():
+    """Three tracks of two sources; SDR 1, 2, 30 and 5, 4, 3: medians 2 and 4; MDX's ratio likewise: means 11 and 4."""
+    values = {"vocals": (1.0, 2.0, 30.0), "other": (5.0, 4.0, 3.0)}
+    records = [
+        Record("ours", f"track{number}", source, {"bss_sdr": ratios[number], "global_sdr": ratios[number]})
+        for number in range(3)
+        for source, ratios in values.items()
+    ]
+    clips = [Clip(f"track{number}", Path("mixture.wav"), {}) for number in range(3)]
+    about = {"name": "songs", "path": "songs/", "fingerprint": "0123", "seconds": 24.0}
+    metrics = ["bss_sdr", "global_sdr"]
+    foot = footer(["enhance", "bench"], "cpu", 1)
+    summary = summarise(records, [System("ours", "model")], clips, metrics, None, about, foot)
+    scores = summary["systems"][0]["scores"]
+    assert scores["bss_sdr"]["median"] == 3.0
+    assert scores["global_sdr"]["mean"] == 7.5
+    assert "median" not in scores["global_sdr"]
+    by_source = {source: rows[0]["scores"] for source, rows in summary["sources"].items()}
+    assert (by_source["vocals"]["bss_sdr"]["median"], by_source["vocals"]["global_sdr"]["mean"]) == (2.0, 11.0)
+    text = table.markdown(summary)
+    assert "| ours | 3/3 | 3.0 (" in text
+    assert "- SDR (BSSEval v4): the median over seconds, then over clips" in text
+    assert next(csv.DictReader(io.StringIO(table.csv_text(summary))))["bss_sdr"] == "3.0"
+
+
 def test_comparisons_are_of_the_first_system_on_the_clips_that_both_have():
     records, clips = made()
     records = [record for record in records if not (record.system == "theirs" and record.clip < "clip_004")]

@@ -52,10 +52,10 @@ def test_a_constant_mask_scales_and_turns_every_bin(mask, value):
     with torch.no_grad():
         model.net.head.weight.zero_()
         model.net.head.bias.copy_(torch.tensor([1.0, -0.5]))
-        spectra = torch.randn(7, 2, 257, 2, generator=torch.Generator().manual_seed(0))
+        spectra = torch.randn(7, 2, 257, 1, 2, generator=torch.Generator().manual_seed(0))
         masked, _ = model.net(spectra, [(torch.zeros(1, 64, 8),) * 2] * 2)
     wanted = torch.view_as_complex(spectra) * complex(*value)
-    torch.testing.assert_close(torch.view_as_complex(masked), wanted[..., None], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.view_as_complex(masked), wanted[..., None, :], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("mask", ["bdt", "bdss", "ubd", "magnitude"])
@@ -71,3 +71,27 @@ def test_every_mask_learns_from_its_start(mask):
 def test_an_unknown_mask_is_named():
     with pytest.raises(EnhanceError, match="mask = 'tanh': choose from polar, bdt, bdss, ubd, magnitude"):
         CompactUNet(**SMALL, mask="tanh")
+
+
+def test_channels_seen_together_have_masks_of_their_own():
+    """Constant masks by source and channel, as in the test above: each turns its own channel."""
+    model = CompactUNet(**SMALL, sources=["a", "b"], channels=2).eval()
+    values = [1.44340 - 0.72170j, -1.44340 + 0.72170j, 1.44340 + 0.72170j, 0.0]  # (a, left), (a, right), (b, left), ...
+    with torch.no_grad():
+        model.net.head.weight.zero_()
+        model.net.head.bias.copy_(torch.tensor([1.0, -0.5, -1.0, 0.5, 1.0, 0.5, 0.0, 0.0]))
+        spectra = torch.randn(7, 3, 257, 2, 2, generator=torch.Generator().manual_seed(0))
+        masked, _ = model.net(spectra, [(torch.zeros(1, 96, 8),) * 2] * 2)
+    wanted = torch.view_as_complex(spectra)[:, :, :, None] * torch.tensor(values).reshape(2, 2)
+    torch.testing.assert_close(torch.view_as_complex(masked), wanted, atol=1e-4, rtol=0)
+
+
+def test_channels_seen_together_tell_each_other(settle):
+    """What one channel holds changes the estimate of the other, unless they are independent."""
+    torch.manual_seed(1)
+    waves = 0.1 * torch.randn(2, 1, 4000, generator=torch.Generator().manual_seed(2))
+    for channels in (1, 2):
+        model = settle(CompactUNet(**SMALL, channels=channels))
+        with torch.no_grad():
+            first, second = (model(torch.stack((waves[0, 0], other))[None]) for other in (waves[1, 0], 0 * waves[1, 0]))
+        assert torch.equal(first[:, :, 0], second[:, :, 0]) == (channels == 1)
