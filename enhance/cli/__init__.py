@@ -13,7 +13,7 @@ import sys
 import typer
 
 from enhance import __version__
-from enhance.cli import bench, blend, denoise, export, live, models, prepare, separate, train
+from enhance.cli import bench, blend, denoise, export, live, models, prepare, refine, separate, train
 from enhance.console import stderr
 from enhance.errors import EnhanceError
 
@@ -47,6 +47,7 @@ app.command(name="separate")(separate.separate)
 app.add_typer(blend.app, name="blend")
 app.command(name="train")(train.train)
 app.command(name="prepare")(prepare.prepare)
+app.command(name="refine")(refine.refine)
 app.command(name="models")(models.models)
 app.command(name="bench")(bench.bench)
 app.command(name="live")(live.live)

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enhance import losses
+from enhance.data import stem_labels
 from enhance.data.mixing import MixingConfig
 from enhance.data.stem_dataset import StemConfig
+from enhance.data.stem_labels import contradicted
 from enhance.errors import EnhanceError
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -56,11 +58,6 @@ class DataConfig(_Table):
         if self.kind == "stems":
             return self.sources
         return None if self.mixing.sources is None else [*self.mixing.sources]
-
-    @property
-    def stems(self) -> StemConfig:
-        """How examples are made of stems."""
-        return StemConfig(self.sources, self.others, self.remix, self.gain_db, self.swap)
 
 
 class OptimConfig(_Table):
@@ -137,6 +134,15 @@ class Stage(_Table):
     lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up, which decays to optim.final_lr")
 
 
+class RefineConfig(_Table):
+    """Stems whose label is not what a separator hears in them; ``enhance refine`` writes what it hears."""
+
+    model: str = Field(description="separator of the same sources: a checkpoint, or the name of a shipped model")
+    labels: Path = Field(description="table that `enhance refine` writes and `enhance train` reads")
+    activity: float = Field(0.5, gt=0, lt=1, description="least share of a stem's energy that is its label's")
+    flagged: Literal["leave out", "relabel"] = Field("leave out", description="relabel: where another source has it")
+
+
 class SearchConfig(_Table):
     """What ``enhance train --tune`` varies: ``space`` maps settings such as ``optim.lr`` to what they may be."""
 
@@ -162,6 +168,7 @@ class Recipe(_Table):
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
     valid: ValidConfig = ValidConfig()  # pyright: ignore[reportCallIssue]
+    refine: RefineConfig | None = None
     search: SearchConfig | None = None
 
     @field_validator("loss", "auxiliary")
@@ -191,9 +198,21 @@ class Recipe(_Table):
             raise ValueError("data.mixing.sources: pairs have one target")
         if (self.data.kind == "stems") != bool(self.data.sources):
             raise ValueError("data.sources: name the targets of stems, and of nothing else")
+        if self.refine is not None and self.data.kind != "stems":
+            raise ValueError("refine: is for data.kind = stems")
         if both := set(self.data.sources) & set(self.data.others):
             raise ValueError(f"data.others: {min(both)} is a target")
         return self
+
+    @property
+    def stems(self) -> StemConfig:
+        """How examples are made of stems. EnhanceError where the table of ``refine`` is missing or none."""
+        data, relabelled = self.data, {}
+        if self.refine is not None:
+            relabelled = contradicted(stem_labels.read(self.refine.labels), self.refine.activity)
+            if self.refine.flagged == "leave out":
+                relabelled = dict.fromkeys(relabelled)
+        return StemConfig(data.sources, data.others, data.remix, data.gain_db, data.swap, relabelled)
 
     def stage(self, step: int) -> tuple[Stage, int]:
         """The stage of that step, counted from zero, and the step that it begins with."""

@@ -48,7 +48,7 @@ def check_model(recipe: Recipe, store: AnyStore, model: nn.Module) -> None:
         what = f"{store.folder}: of {channels} channel(s), but {recipe.model!r} takes {model.channels} together"
         raise EnhanceError(what, "take another model, or prepare it again")
     if isinstance(store, StemStore):
-        store.numbers(recipe.data.stems.heard)
+        store.numbers(recipe.stems.heard)
 
 
 def examples_per_step(recipe: Recipe, processes: int) -> int:
@@ -71,7 +71,7 @@ def batches(recipe: Recipe, step: int, process: int = 0, processes: int = 1) -> 
     if data.kind == "pairs":
         dataset = PairDataset(Path(data.path), data.seconds, recipe.seed, per_epoch, data.remix)
     elif data.kind == "stems":
-        dataset = StemDataset(Path(data.path), data.stems, data.seconds, recipe.seed, per_epoch)
+        dataset = StemDataset(Path(data.path), recipe.stems, data.seconds, recipe.seed, per_epoch)
     else:
         dataset = MixtureDataset(Path(data.path), data.mixing, data.seconds, recipe.seed, per_epoch)
     start = step * examples_per_step(recipe, processes) + process * batch
@@ -102,7 +102,7 @@ def validation_list(
     if isinstance(store, PairStore):
         return valid_examples(store, clips, seconds)
     if isinstance(store, StemStore):
-        return valid_stems(store, recipe.data.stems, clips, seconds)
+        return valid_stems(store, recipe.stems, clips, seconds)
     held_out = store.held_out() if isinstance(store, ShardSet) else store
     if mixing.sources is not None:
         return validate_sources.examples(held_out, [*mixing.sources], mixing.interferers, clips, seconds, done)
