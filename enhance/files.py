@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,30 +13,38 @@ from pathlib import Path
 
 from enhance.errors import EnhanceError
 
+MACHINE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()  # a host's name may be long
+
 
 def temporary_name(target: Path) -> Path:
-    """A hidden name beside ``target``, with its ending, that tells which process writes there."""
-    return target.with_name(f".{target.name}.{os.getpid()}.part{target.suffix}")
+    """A hidden name beside ``target``, with its ending, that tells which process of which machine writes there."""
+    return target.with_name(f".{target.name}.{MACHINE}.{os.getpid()}.part{target.suffix}")
 
 
-def remove_stale(targets: Iterable[Path]) -> None:
-    """Delete temporary files for these targets whose process was killed before it could clean up."""
+def remove_stale(targets: Iterable[Path], everyone: bool = False) -> None:
+    """Delete temporary files for these targets whose process was killed before it could clean up.
+
+    With ``everyone`` those of any process: for who knows that nobody writes these targets.
+    """
     names: dict[Path, set[str]] = {}
     for target in targets:
         place = target.resolve()
         names.setdefault(place.parent, set()).add(place.name)
     for folder, wanted in names.items():
-        for name, left in stale(folder).items():
+        for name, left in stale(folder, everyone).items():
             for path in left if name in wanted else ():
                 path.unlink(missing_ok=True)
 
 
-def stale(folder: Path) -> dict[str, list[Path]]:
-    """Temporary files in ``folder`` whose process is gone, by the name of their target."""
+def stale(folder: Path, everyone: bool = False) -> dict[str, list[Path]]:
+    """Temporary files in ``folder`` whose process is gone, or ``everyone``'s, by the name of their target.
+
+    Whether a process of another machine is gone cannot be seen from here: it is taken to be at work.
+    """
     left: dict[str, list[Path]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = re.fullmatch(r"\.(.+)\.(\d+)\.part(\.\w+)?", path.name)
-        if found and not _alive(int(found[2])):
+        found = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)\.part(\.\w+)?", path.name)
+        if found and (everyone or (found[2] == MACHINE and not _alive(int(found[3])))):
             left.setdefault(found[1], []).append(path)
     return left
 

@@ -35,6 +35,13 @@ NOT_RUN = {
     "pip install '.[dnsmos]'": "changes the environment",
     "pip install '.[live]'": "changes the environment",
     "pip install '.[export]'": "changes the environment",
+    "pip install '.[ray]'": "changes the environment",
+    "ray start --head --port 6379": "runs until it is stopped",
+    "ray start --address HOST:6379": "HOST is for the reader",
+    "enhance denoise recordings/ -o far/ --engine ray --records far.jsonl": (
+        "takes ten seconds to start a cluster: tests/inference/test_ray_engine.py"
+    ),
+    "enhance denoise recordings/ -o far/ --engine ray --address auto --records far.jsonl": "likewise",
     "enhance live --list-devices": "no sound card",
     "enhance live": "no sound card",
     'enhance live --input "USB Audio" --output 3 --rate 48000': "no sound card",

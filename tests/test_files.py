@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from enhance.errors import EnhanceError
-from enhance.files import remove_stale, replacing
+from enhance.files import MACHINE, remove_stale, replacing
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
@@ -47,11 +47,12 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path):
 def test_stale_temporary_files_of_dead_processes_are_removed(tmp_path: Path):
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    dead, other = tmp_path / f".a.wav.{child.pid}.part.wav", tmp_path / f".b.wav.{child.pid}.part.wav"
-    alive = tmp_path / ".a.wav.1.part.wav"
-    for path in (dead, other, alive):
+    dead, other = (tmp_path / f".{name}.wav.{MACHINE}.{child.pid}.part.wav" for name in "ab")
+    alive, elsewhere = (tmp_path / f".a.wav.{machine}.1.part.wav" for machine in (MACHINE, "0123abcd"))
+    for path in (dead, other, alive, elsewhere):
         path.write_text("half")
     remove_stale([tmp_path / "a.wav"])
     assert not dead.exists()
-    assert other.exists()
-    assert alive.exists()
+    assert all(path.exists() for path in (other, alive, elsewhere))
+    remove_stale([tmp_path / "a.wav"], everyone=True)
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]

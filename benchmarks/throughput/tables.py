@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULTS = "results.json"
+RESULTS, LISTING = "results.json", "listing.json"
 STAGES = ("decode", "resample", "model", "encode")
 
 
 def readme() -> str:
     """Markdown."""
-    found: dict[str, Any] = json.loads((HERE / RESULTS).read_text(encoding="utf-8"))
+    found: dict[str, Any]
+    found, listed = (json.loads((HERE / name).read_text(encoding="utf-8")) for name in (RESULTS, LISTING))
     return f"""# Throughput
 
 How much audio `enhance denoise` gets through with `{found["model"]}`, one thread a process. {found["processor"]};
@@ -32,6 +33,10 @@ Processor time within one process, seconds for a minute of audio; resampling inc
 ## Many short files
 
 {short(found["short"])}
+
+## A million files
+
+{listing(listed)}
 """
 
 
@@ -78,3 +83,17 @@ def short(found: dict[str, Any]) -> str:
             f"Short files have {share:.0f} % of the throughput of one long file; each takes {extra:.1f} ms more.",
         )
     )
+
+
+def listing(found: dict[str, Any]) -> str:
+    lines = [
+        "What the process that hands out the work needs for a corpus that is only made up, without the work",
+        f"(`python benchmarks/throughput/listing.py`; enhance {found['enhance']}):",
+        "",
+        "| run | files | handed out | memory grew by (MB) | processor time a file (ms) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in found["rows"]:
+        cells = (row["run"], row["files"], row["handed_out"], f"{row['growth_mb']:.0f}", f"{row['ms_a_file']:.2f}")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)

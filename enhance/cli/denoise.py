@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from enhance.console import note, progress, stderr, warn
+from enhance.errors import EnhanceError
 
 if TYPE_CHECKING:
     from enhance.inference.records import Records
@@ -40,7 +42,13 @@ def denoise(
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower the whole file where its peak would pass full scale."
     ),
-    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
+    jobs: int | None = typer.Option(
+        None, "--jobs", "-j", min=1, help="Files at a time, one thread each; by default 1, or what the cluster takes."
+    ),
+    engine: str = typer.Option("local", "--engine", help="Who does it: local processes, or ray, a cluster."),
+    address: str | None = typer.Option(
+        None, "--address", help="Of the Ray cluster: HOST:PORT, or auto for that of this machine; else one starts here."
+    ),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
     records: Path | None = typer.Option(
         None,
@@ -57,19 +65,40 @@ def denoise(
     """
     from enhance.inference.tasks import Settings, plan
 
+    run = _engine(engine, address, jobs, device)
     settings = Settings(model, device, strength, prevent_clipping)
     if records is None:
-        process(plan(inputs, output, keep_noise, plot, force), settings, jobs, as_json)
+        process(plan(inputs, output, keep_noise, plot, force), settings, run, as_json)
         return
     from enhance.inference.records import Records
 
     kept = Records(records, settings)
     tasks = plan(inputs, output, keep_noise, plot, force, kept.wrote)
-    process(kept.missing(tasks), settings, jobs, as_json, kept)
+    process(kept.missing(tasks), settings, run, as_json, kept)
+
+
+def _engine(name: str, address: str | None, jobs: int | None, device: str) -> Callable[..., Generator[Result]]:
+    """What runs the tasks; EnhanceError if there is no such engine, or none that could be used."""
+    if name == "ray":
+        from enhance.inference import ray_engine
+
+        ray_engine.check(address, device)
+        return functools.partial(ray_engine.run, jobs=jobs, address=address)
+    if name != "local":
+        raise EnhanceError(f"--engine {name}: unknown", "take local or ray")
+    if address is not None:
+        raise EnhanceError("--address is that of a Ray cluster", "add --engine ray, or leave it out")
+    from enhance.inference.batch import run
+
+    return functools.partial(run, jobs=jobs or 1)
 
 
 def process(
-    tasks: Iterable[AnyTask], settings: Settings, jobs: int, as_json: bool, records: Records | None = None
+    tasks: Iterable[AnyTask],
+    settings: Settings,
+    run: Callable[..., Generator[Result]],
+    as_json: bool,
+    records: Records | None = None,
 ) -> None:
     """Check the first thousand, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
     from enhance.inference.batch import check
@@ -93,9 +122,9 @@ def process(
     good = [task for task in head if task.source not in bad]
     name = head[0].source.name if len(head) == 1 else f"{len(head)} files"
     if len(head) < AHEAD:
-        _run(good, name, seconds, settings, jobs, finish)
+        _run(good, name, seconds, settings, run, finish)
     else:
-        _run(itertools.chain(good, waiting), "files", None, settings, jobs, finish)
+        _run(itertools.chain(good, waiting), "files", None, settings, run, finish)
     skipped = records.skipped if records else 0
     if skipped:
         note(f"{skipped} files were done before")
@@ -110,12 +139,10 @@ def _run(
     name: str,
     seconds: float | None,
     settings: Settings,
-    jobs: int,
+    run: Callable[..., Generator[Result]],
     finish: Callable[[Result], None],
 ) -> None:
     """Work with a progress bar in seconds of audio, and call ``finish`` for each file as it is done."""
-    from enhance.inference.batch import run
-
     began = time.perf_counter()
     with progress("{task.fields[speed]}") as bar:
         line = bar.add_task(name, total=seconds or None, speed="")
@@ -126,7 +153,7 @@ def _run(
             total += audio
             bar.update(line, advance=audio, speed=f"{total / (time.perf_counter() - began):.0f}x real time")
 
-        with closing(run(tasks, settings, jobs, advance)) as stream:
+        with closing(run(tasks, settings, progress=advance)) as stream:
             for result in stream:
                 finish(result)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import typer
 
 DEFAULT_MODEL = "separator-s"
@@ -39,6 +41,7 @@ def separate(
     appears when it is complete.
     """
     from enhance.cli.denoise import process
+    from enhance.inference.batch import run
     from enhance.inference.blend import load_blend
     from enhance.inference.separate import check_wiener, choose_parts
     from enhance.inference.tasks import Settings, plan_separation
@@ -54,4 +57,4 @@ def separate(
     settings = Settings(
         blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
     )
-    process(tasks, settings, jobs, as_json)
+    process(tasks, settings, functools.partial(run, jobs=jobs), as_json)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, TypeVar
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
@@ -19,6 +19,7 @@ from enhance.files import stale
 from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, check_folders
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
+Kind = TypeVar("Kind", bound=AnyTask)
 
 
 def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], float]:
@@ -65,30 +66,33 @@ def run(
     file that it was at. EnhanceError if model or device are not to be had. Where the iterator is closed early,
     what is half-written is removed.
     """
-    waiting = _cleared(tasks)
+    waiting = cleared(tasks)
     head = list(itertools.islice(waiting, 2))
     waiting = itertools.chain(head, waiting)
     if jobs == 1 or len(head) < 2:
-        work_on = _worker(settings)
+        work_on = work_with(settings)
         for task in waiting:
             yield work_on(task, progress)
     else:
         yield from _run_parallel(waiting, settings, jobs, progress)
 
 
-def _cleared(tasks: Iterable[AnyTask]) -> Iterator[AnyTask]:
-    """The same tasks; before each, what a killed run left of its outputs is removed."""
+def cleared(tasks: Iterable[Kind], everyone: bool = False) -> Iterator[Kind]:
+    """The same tasks; before each, what a killed run left of its outputs is removed.
+
+    With ``everyone`` also what another machine may be writing: for a run that has its outputs for itself.
+    """
     folder, left = None, {}
     for task in tasks:
         for path in (output.resolve() for output in task.outputs):
             if path.parent != folder:  # those of a folder come one after the other: it is looked through once
-                folder, left = path.parent, stale(path.parent)
+                folder, left = path.parent, stale(path.parent, everyone)
             for temporary in left.pop(path.name, ()):
                 temporary.unlink(missing_ok=True)
         yield task
 
 
-def _worker(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
+def work_with(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
     """A function that denoises or separates a file with a model that is loaded once."""
     from enhance.inference.device import find_device
     from enhance.inference.files import denoise_file, separate_file
@@ -220,7 +224,7 @@ def _serve(pipe: Connection, settings: Settings) -> None:
     import torch
 
     torch.set_num_threads(1)
-    work_on = _worker(settings)
+    work_on = work_with(settings)
     try:
         while True:
             pipe.send(work_on(pipe.recv(), pipe.send))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,24 @@ def test_the_page_has_the_numbers(monkeypatch):
     text = tables.short({"files": 1000, "seconds": 2, "one_file": 50.0, "short_files": 80.0})
     assert "have 62 % of the throughput" in text
     assert "takes 30.0 ms more" in text
+    row = {"run": "again", "files": 1000000, "handed_out": 0, "growth_mb": 249.6, "ms_a_file": 0.123}
+    assert "| again | 1000000 | 0 | 250 | 0.12 |" in tables.listing({"rows": [row], "enhance": "0.1.0"})
+
+
+LISTING = """
+import json, sys
+from throughput import listing
+print(json.dumps(listing.measure(20_000, sys.argv[1])["rows"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_million_files_stay_far_below_500_mb(untrained: str, environment: dict[str, str]):
+    """A fiftieth of them, handed out to a cluster, and again as a rerun that has nothing to do."""
+    environment["PYTHONPATH"] += f":{ROOT / 'benchmarks'}"
+    command = [sys.executable, "-c", LISTING, untrained]
+    found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=200)
+    first, again = json.loads(found.stdout)
+    assert (first["handed_out"], again["handed_out"]) == (20_000, 0)
+    assert first["growth_mb"] < 8  # 400 MB for a million
+    assert again["growth_mb"] < 8
