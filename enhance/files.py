@@ -42,7 +42,8 @@ def stale(folder: Path, everyone: bool = False) -> dict[str, list[Path]]:
     Whether a process of another machine is gone cannot be seen from here: it is taken to be at work.
     """
     left: dict[str, list[Path]] = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
+    there = isinstance(folder, Path) and folder.is_dir()  # what has a URL appears when it is complete
+    for path in folder.iterdir() if there else ():
         found = re.fullmatch(r"\.(.+)\.(\w+)\.(\d+)\.part(\.\w+)?", path.name)
         if found and (everyone or (found[2] == MACHINE and not _alive(int(found[3])))):
             left.setdefault(found[1], []).append(path)

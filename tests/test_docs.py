@@ -36,6 +36,10 @@ NOT_RUN = {
     "pip install '.[live]'": "changes the environment",
     "pip install '.[export]'": "changes the environment",
     "pip install '.[ray]'": "changes the environment",
+    "pip install '.[s3]'": "changes the environment",
+    "enhance denoise s3://bucket/noisy/ -o s3://bucket/clean/ --jobs 4 --records done.jsonl": (
+        "needs a bucket: tests/inference/test_remote.py"
+    ),
     "ray start --head --port 6379": "runs until it is stopped",
     "ray start --address HOST:6379": "HOST is for the reader",
     "enhance denoise recordings/ -o far/ --engine ray --records far.jsonl": (

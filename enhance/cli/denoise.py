@@ -26,7 +26,7 @@ AHEAD = 1000  # files that are looked at before the first is written
 
 
 def denoise(
-    inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns."),
+    inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns, URLs of such."),
     output: str | None = typer.Option(
         None,
         "--output",

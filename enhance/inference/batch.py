@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from enhance.audio import info
 from enhance.errors import EnhanceError
 from enhance.files import stale
+from enhance.inference.remote import is_remote, with_copies
 from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, check_folders
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
@@ -23,8 +24,9 @@ Kind = TypeVar("Kind", bound=AnyTask)
 
 
 def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], float]:
-    """Look at everything before the work: what cannot be done, and the seconds of audio of the rest.
+    """Look at everything before the work: what cannot be done, and the seconds of audio of the rest, 0 if unknown.
 
+    What is remote is not looked at before its turn.
     Raises EnhanceError for what holds for all files (strength, device, model), for a task with a problem, and
     for a folder where nothing can be written.
     """
@@ -42,6 +44,8 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
     model = _load(settings)
     failed, seconds = [], 0.0
     for task in tasks:
+        if is_remote(task.source):
+            continue
         try:
             about = info(task.source)
             if isinstance(task, SeparationTask):
@@ -53,7 +57,7 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
             seconds += about.seconds
         except EnhanceError as error:
             failed.append(Result(task.source, task.target, error=str(error)))
-    return failed, seconds
+    return failed, 0.0 if any(is_remote(task.source) for task in tasks) else seconds
 
 
 def run(
@@ -108,7 +112,7 @@ def work_with(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
         try:
             if isinstance(task, SeparationTask):
                 return separate_file(task, model, device, settings, progress)
-            return denoise_file(task, model, device, settings, progress)
+            return with_copies(task, lambda near: denoise_file(near, model, device, settings, progress))
         except EnhanceError as error:
             return Result(task.source, task.target, error=str(error))
         except Exception as error:  # one file's trouble is not the others'

@@ -10,6 +10,7 @@ from typing import Any
 
 from enhance.errors import EnhanceError
 from enhance.files import not_written
+from enhance.inference.remote import asking
 from enhance.inference.tasks import Result, Settings, Task
 
 LONGEST = 1 << 20  # bytes of a line
@@ -84,8 +85,9 @@ class Records:
         """Those that are not done, in their order; to be taken one at a time."""
         for task in tasks:
             try:
-                about = task.source.stat()
-            except OSError:  # its reader says why
+                with asking(task.source):
+                    about = task.source.stat()
+            except (OSError, EnhanceError):  # its reader says why
                 yield task
                 continue
             stamp = {"size": about.st_size, "mtime_ns": about.st_mtime_ns}

@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from enhance.audio import SOUNDS, VIDEOS
 from enhance.errors import EnhanceError
+from enhance.inference.remote import asking, is_remote, is_url, matches, place
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def plan(
     force: bool = False,
     ours: Callable[[Path], bool] = lambda path: False,
 ) -> Iterator[Task]:
-    """What to do for files, folders and patterns, listed as it is asked for: a million files need no memory.
+    """What to do for files, folders, patterns, URLs, listed as it is asked for: a million files need no memory.
 
     One file goes to ``output`` (by default ``name.clean.wav`` beside ``name.wav``), or into it if that is a
     folder; several files and folders go into ``output`` as a folder, with their structure kept. What was
@@ -105,7 +107,7 @@ def plan(
     listings = [_listed(name, output) for name in inputs]
     found = _each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
     first, second = next(found), next(found, None)
-    single = len(inputs) == 1 and second is None and not Path(inputs[0]).is_dir()
+    single = len(inputs) == 1 and second is None and not place(inputs[0]).is_dir()
     folder = _output_folder(output, single)
     outputs = _Outputs(
         inputs, output, lambda path: force or ours(path), alone=len(inputs) == 1 and not keep_noise and not plot
@@ -114,7 +116,7 @@ def plan(
         if folder is not None:
             target = folder / name
         else:
-            target = Path(output) if output else _beside(source, f".clean{source.suffix}")
+            target = place(output) if output else _beside(source, f".clean{source.suffix}")
         noise = _beside(target, f".noise{target.suffix}") if keep_noise else None
         task = Task(source, target, noise, _beside(target, ".png") if plot else None)
         yield replace(task, problem=outputs.problem(task))
@@ -134,6 +136,8 @@ def plan_separation(
     ``output/NAME/spectrograms.png``. ``ending`` is that of all parts, by default the input's, but ``.wav`` for a video.
     Raises EnhanceError as :func:`plan` does.
     """
+    if url := next((name for name in (*inputs, output) if is_url(name)), None):
+        raise EnhanceError(f"{url}: only files of this machine are taken apart", "copy it to a folder first")
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
@@ -159,23 +163,27 @@ Found = Iterator[tuple[Path, Path]]  # an input file, and its name below the out
 
 def _listed(name: str, output: str | None) -> Found:
     """The input files of an argument; EnhanceError if there are none."""
-    path = Path(name)
-    if not path.is_dir():
-        return ((file, Path(file.name)) for file in _matches(name))
-    files = _sound_files(path, Path(output).resolve() if output else None)
+    path = place(name)
+    with asking(path):
+        if not path.is_dir():
+            return ((file, Path(file.name)) for file in _matches(name))
+    files = _sound_files(path, place(output).resolve() if output else None)
     if (first := next(files, None)) is None:
         raise EnhanceError(f"{name}: no audio files in this folder", "give a folder with recordings")
-    return ((file, file.relative_to(path)) for file in itertools.chain([first], files))
+    return ((file, Path(str(file.relative_to(path)))) for file in itertools.chain([first], files))
 
 
 def _matches(name: str) -> list[Path]:
     """The files that a name or a pattern means, sorted; EnhanceError if there are none."""
-    if Path(name).exists():
-        return [Path(name)]
+    if place(name).exists():
+        return [place(name)]
     if not glob.has_magic(name):
         raise EnhanceError(f"{name}: no such file", "check the name")
-    matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (absolute too)
-    if not (files := [match for match in matches if match.is_file()]):
+    if is_url(name):
+        found = matches(name)
+    else:
+        found = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (absolute too)
+    if not (files := [match for match in found if match.is_file()]):
         raise EnhanceError(f"{name}: no file matches", "check the pattern")
     return files
 
@@ -193,13 +201,15 @@ def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
 
     In the order of their names, those of a folder before those of the folders in it.
     """
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (Path(parent) / name).resolve() != excluded
-        )
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
-                yield Path(parent, name)
+    with asking(folder):
+        for parent, folders, names in cast(Any, folder).walk() if is_remote(folder) else os.walk(folder):
+            here = place(str(parent))
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded
+            )
+            for name in sorted(names):
+                if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
+                    yield here / name
 
 
 def _output_folder(output: str | None, single: bool) -> Path | None:
@@ -208,10 +218,12 @@ def _output_folder(output: str | None, single: bool) -> Path | None:
         if not single:
             raise EnhanceError("several inputs", "give a folder for the results with -o")
         return None
-    folder = Path(output)
-    if single and not (folder.is_dir() or output.endswith(("/", os.sep))):
+    folder = place(output)
+    with asking(folder):
+        there = folder.is_dir()
+    if single and not (there or output.endswith(("/", os.sep))):
         return None
-    if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in SOUNDS | VIDEOS):
+    if not there and (folder.exists() or folder.suffix.lower() in SOUNDS | VIDEOS):
         raise EnhanceError(f"{output}: is one file, but there are several inputs", "give a folder with -o")
     return folder
 
@@ -224,16 +236,17 @@ class _Outputs:
     ) -> None:
         self.replaceable = replaceable
         self.alone = alone  # files of one folder, one output each: no two can have the same
-        self.folders = [Path(name).resolve() for name in inputs if Path(name).is_dir()]
-        self.files = {file.resolve() for name in inputs if not Path(name).is_dir() for file in _matches(name)}
-        self.output = Path(output).resolve() if output else None
+        self.folders = [place(name).resolve() for name in inputs if place(name).is_dir()]
+        self.files = {file.resolve() for name in inputs if not place(name).is_dir() for file in _matches(name)}
+        self.output = place(output).resolve() if output else None
         self.writers: dict[str, Path] = {}
 
     def problem(self, task: AnyTask) -> str:
         """What keeps the task from being done; empty if nothing does."""
         try:
             for path in task.outputs:
-                self._check(path, task.source)
+                with asking(path):
+                    self._check(path, task.source)
         except EnhanceError as error:
             return str(error)
         return ""
@@ -256,15 +269,19 @@ class _Outputs:
         if path in self.files:
             return True
         for folder in self.folders:
-            if path.is_relative_to(folder):
-                inside = self.output is not None and self.output != folder and self.output.is_relative_to(folder)
-                return not (inside and self.output is not None and path.is_relative_to(self.output))
+            if _below(path, folder):
+                inside = self.output is not None and self.output != folder and _below(self.output, folder)
+                return not (inside and self.output is not None and _below(path, self.output))
         return False
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return is_remote(path) == is_remote(folder) and path.is_relative_to(folder)
 
 
 def check_folders(tasks: Iterable[AnyTask]) -> None:
     """EnhanceError unless files can be made where the outputs go, or in the nearest folder above that exists."""
-    for folder in {path.parent for task in tasks for path in task.outputs}:
+    for folder in {path.parent for task in tasks for path in task.outputs if not is_remote(path)}:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         try:
             with tempfile.TemporaryFile(dir=there):

@@ -1,0 +1,112 @@
+"""Files that are not on this machine: whatever fsspec opens by its URL. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from enhance.errors import EnhanceError
+
+if TYPE_CHECKING:
+    from enhance.inference.tasks import Result, Task
+
+LISTINGS = 16  # of folders that a file system keeps in memory
+
+
+def is_url(name: str) -> bool:
+    """Is it ``s3://bucket/folder`` and not a path of this machine?"""
+    return "://" in name
+
+
+def place(name: str) -> Path:
+    """A path, or where a URL points, which answers as a path does; EnhanceError for what fsspec does not open."""
+    if not is_url(name):
+        return Path(name)
+    from upath import UPath
+
+    try:
+        there = UPath(name, max_paths=LISTINGS)
+        _ = there.fs
+    except (ValueError, ImportError) as error:
+        hint = "take s3://, gs://, az://, https:// or another that fsspec knows, and install its package"
+        raise EnhanceError(f"{name}: {error}", hint) from None
+    return cast(Path, there)
+
+
+def is_remote(path: Path) -> bool:
+    """Does it come from the URL of another machine?"""
+    return not isinstance(path, Path)
+
+
+@contextlib.contextmanager
+def asking(path: Path) -> Iterator[None]:
+    """EnhanceError with the URL for whatever its file system raises; errors of this machine's pass as they are."""
+    try:
+        yield
+    except EnhanceError:
+        raise
+    except Exception as error:  # each of fsspec's file systems has its own
+        if not is_remote(path):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            raise EnhanceError(f"{path}: there is no such file or bucket", "check the address") from None
+        refused = isinstance(error, PermissionError) or "credentials" in reason
+        what = f"{path}: access is refused ({reason})" if refused else f"{path}: {reason}"
+        hint = "check the credentials and what they allow" if refused else "check the address and the connection"
+        raise EnhanceError(what, hint) from None
+
+
+def matches(pattern: str) -> list[Path]:
+    """The files of a pattern of URLs, sorted."""
+    where = cast(Any, place(pattern))
+    with asking(where):
+        return [place(where.fs.unstrip_protocol(found)) for found in sorted(where.fs.glob(where.path))]
+
+
+def with_copies(task: Task, work: Callable[[Task], Result]) -> Result:
+    """Do ``work`` with what is remote in a temporary folder: the input is fetched before, outputs are sent when done.
+
+    An output is sent under its own name at once; if one cannot be, the others are taken back. Raises EnhanceError.
+    """
+    paths = {name: path for name, path in vars(task).items() if name != "problem" and path is not None}
+    far: dict[str, Any] = {name: path for name, path in paths.items() if is_remote(path)}
+    if not far:
+        return work(task)
+    with tempfile.TemporaryDirectory(prefix="enhance-") as folder:
+        near = {name: Path(folder, name, path.name) for name, path in far.items()}
+        for path in near.values():
+            path.parent.mkdir()
+        if "source" in far:
+            with asking(task.source):
+                far["source"].fs.get_file(far["source"].path, str(near["source"]))
+
+        def named(text: str) -> str:
+            for name, path in near.items():
+                text = text.replace(str(path), str(far[name]))
+            return text
+
+        try:
+            result = work(replace(task, **near))
+        except EnhanceError as error:
+            raise EnhanceError(named(error.what), error.hint) from None
+        _send({near[name]: path for name, path in far.items() if name != "source"})
+    return replace(result, **paths, warnings=tuple(map(named, result.warnings)))
+
+
+def _send(outputs: dict[Path, Any]) -> None:
+    sent: list[Any] = []
+    try:
+        for near, far in reversed(outputs.items()):  # the target last: where it is, all is
+            with asking(far):
+                far.fs.put_file(str(near), far.path)
+            sent.append(far)
+    except BaseException:
+        for far in sent:
+            with contextlib.suppress(Exception):
+                far.fs.rm_file(far.path)
+        raise
