@@ -97,7 +97,7 @@ def peak_mb() -> float:
 
 def measure(files: int, model: str = "dcunet-s") -> dict[str, Any]:
     """Two runs over a made-up corpus, from this process as it is."""
-    settings = Settings(model)
+    settings, version = Settings(model), code_version()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -113,7 +113,7 @@ def measure(files: int, model: str = "dcunet-s") -> dict[str, Any]:
             each = {"growth_mb": growth, "ms_a_file": 1000 * seconds / files}
             rows.append({"run": name, "files": files, "handed_out": handed_out, **each})
         os.chdir(HERE)
-    return {"rows": rows, "enhance": code_version()}
+    return {"rows": rows, "enhance": version}
 
 
 def main() -> None:
