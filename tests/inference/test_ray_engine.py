@@ -25,7 +25,7 @@ from enhance.inference import ray_engine
 from enhance.inference.ray_engine import ATTEMPTS, spread
 from enhance.inference.tasks import Result, Task
 
-LONGEST = 120.0  # seconds that anything here may take
+LONGEST = 200.0  # seconds that anything here may take
 
 
 # The order of the work, on a cluster that is none
@@ -165,15 +165,19 @@ def cluster(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Ite
         monkeypatch.setenv(name, value)
         environment[name] = value
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", START], env=environment, **pipes) as process:
-        killer = threading.Timer(LONGEST, process.kill)
-        killer.start()
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
-            process.wait(LONGEST)
-            killer.cancel()
+    process = subprocess.Popen([sys.executable, "-c", START], env=environment, **pipes)
+    killer = threading.Timer(LONGEST, process.kill)
+    killer.start()
+    try:
+        address = process.stdout.readline().strip()
+        killer.cancel()
+        yield address
+        process.stdin.close()
+        process.wait(LONGEST)
+    finally:
+        killer.cancel()
+        process.kill()  # which does nothing to one that is done
+        process.wait(LONGEST)
 
 
 @contextlib.contextmanager
