@@ -95,3 +95,14 @@ def test_channels_seen_together_tell_each_other(settle):
         with torch.no_grad():
             first, second = (model(torch.stack((waves[0, 0], other))[None]) for other in (waves[1, 0], 0 * waves[1, 0]))
         assert torch.equal(first[:, :, 0], second[:, :, 0]) == (channels == 1)
+
+
+@torch.no_grad()
+def test_channels_seen_together_sum_to_the_mixture(settle):
+    torch.manual_seed(1)
+    model = settle(CompactUNet(**SMALL, sources=["a", "b", "c"], channels=2, consistent=True))
+    mixture = 0.1 * torch.randn(3, 2, 3001, generator=torch.Generator().manual_seed(2))
+    estimates = model(mixture)
+    assert estimates.shape == (3, 3, 2, 3001)
+    assert (estimates[:, 0] - estimates[:, 1]).abs().max() > 1e-3
+    torch.testing.assert_close(estimates.sum(1), mixture, rtol=0, atol=1e-5)

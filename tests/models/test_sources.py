@@ -23,7 +23,6 @@ MODULES = {"waveform": WAVEFORM, "spectrogram": TINY_SPECTROGRAM}
 MODELS: dict[str, tuple[type[nn.Module], dict]] = {
     "compact": (CompactUNet, SMALL),
     "compact, short hop": (CompactUNet, {**SMALL, "hop": 128}),
-    "compact, joint channels": (CompactUNet, {**SMALL, "channels": 3}),
     "cRMCn": (DCUNet, TINY_SPECTROGRAM),
     "cRMRn": (DCUNet, {**TINY_SPECTROGRAM, "kind": "cRMRn"}),
     "RMRn": (DCUNet, {**TINY_SPECTROGRAM, "kind": "RMRn"}),
