@@ -16,6 +16,7 @@ import soundfile
 from toys import noise
 
 from enhance import audio
+from enhance.files import MACHINE
 
 Cli = Callable[..., tuple[int, str, str]]
 DEADLINE = 60.0  # seconds
@@ -163,7 +164,7 @@ def test_a_picture_is_an_output_like_the_others(cli: Cli, mixed: Path, separator
     picture = Path("out/film/spectrograms.png")
     picture.parent.mkdir(parents=True)
     picture.write_text("mine")
-    killed = picture.with_name(".spectrograms.png.2000000000.part.png")  # left by a process that is gone
+    killed = picture.with_name(f".spectrograms.png.{MACHINE}.2000000000.part.png")  # left by a process that is gone
     killed.write_text("half")
     arguments = ("separate", mixed, "-o", "out", "-m", separator, "--sources", "speech", "--plot", "--json")
     code, _, err = cli(*arguments)
