@@ -125,8 +125,20 @@ class BandConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         frames, rows, bands, channels = x.shape
         image = x.reshape(frames * rows, 1, bands, channels).permute(0, 3, 1, 2)  # channels-last (N * R, C, 1, K)
-        y = self.act(self.norm(self.conv(image)))
+        y = self.act(self.norm(self.conv(image)) if self.training else self._normalised(image))
         return y.permute(0, 2, 3, 1).reshape(frames, rows, -1, y.shape[1])
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        """Convolution and batch norm with its kept statistics, as one convolution."""
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        scale = self.norm.weight / (self.norm.running_var + self.norm.eps).sqrt()
+        bias = self.norm.bias - self.norm.running_mean * scale
+        if isinstance(self.conv, nn.ConvTranspose2d):
+            weight = self.conv.weight * scale[:, None, None]
+            return F.conv_transpose2d(image, weight, bias, stride=(1, 2), padding=(0, 2))
+        weight = self.conv.weight * scale[:, None, None, None]
+        return F.conv2d(image, weight, bias, stride=(1, 2), padding=(0, 2))
 
 
 def zero_state(blocks: int, rows: int, hidden: int, like: Tensor) -> list[State]:

@@ -7,6 +7,7 @@ import torch
 
 from enhance.errors import EnhanceError
 from enhance.models.compact import CompactUNet
+from enhance.nn.recurrent import BandConv
 
 SMALL = {"widths": [4, 6, 8], "hidden": 8, "blocks": 2}
 OPTIONS = [{"hop": 128}, {"hop": 64}, {"n_fft": 640}, {"recurrence": "mingru"}, {"hop": 128, "recurrence": "mingru"}]
@@ -106,3 +107,19 @@ def test_channels_seen_together_sum_to_the_mixture(settle):
     assert estimates.shape == (3, 3, 2, 3001)
     assert (estimates[:, 0] - estimates[:, 1]).abs().max() > 1e-3
     torch.testing.assert_close(estimates.sum(1), mixture, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_batch_norm_with_its_kept_statistics_is_part_of_the_convolution(up):
+    torch.manual_seed(0)
+    layer = BandConv(3, 5, up=up)
+    with torch.no_grad():
+        for _ in range(3):
+            layer(torch.randn(4, 2, 8, 3))
+        layer.norm.weight.uniform_(0.5, 2.0)
+        layer.norm.bias.uniform_(-1.0, 1.0)
+        x = torch.randn(4, 2, 8, 3)
+        found = layer.eval()(x)
+        image = x.reshape(8, 1, 8, 3).permute(0, 3, 1, 2)
+        wanted = layer.act(layer.norm(layer.conv(image))).permute(0, 2, 3, 1).reshape(found.shape)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
