@@ -85,16 +85,13 @@ NOT_RUN = {
 
 
 @pytest.fixture
-def work(
-    tmp_path: Path, audio_folders: dict[str, Path], ffmpeg: str, store, untrained: str, separator: str, monkeypatch
-) -> Path:
-    """What a reader has who has done what the README says: also a prepared data set and checkpoints."""
+def work(tmp_path: Path, audio_folders: dict[str, Path], ffmpeg: str, store, untrained: str, monkeypatch) -> Path:
+    """What a reader has who has done what the README says: also a prepared data set and a checkpoint."""
     pages.fill(tmp_path, audio_folders, ffmpeg)
     (tmp_path / "runs" / "data").mkdir(parents=True)
     (tmp_path / "runs" / "data" / "mine").symlink_to(store.folder)
-    for name, checkpoint in {"mine": untrained, "separator-s": separator}.items():
-        (tmp_path / "runs" / name).mkdir()
-        shutil.copy(checkpoint, tmp_path / "runs" / name / "best.safetensors")
+    (tmp_path / "runs" / "mine").mkdir()
+    shutil.copy(untrained, tmp_path / "runs" / "mine" / "best.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
