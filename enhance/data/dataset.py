@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,16 @@ def new_loader(dataset: Dataset[Example], batch: int, workers: int, sampler: Sam
 
 
 def _begin(_: int) -> None:
-    """Start of a worker process: it is the training that decides to stop, whoever else is told to."""
+    """Start of a worker process: only the training stops it, whoever else is told to. Slurm tells all processes."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm tells all processes; without a parent, a worker ends itself
+    if hasattr(signal, "sigwaitinfo"):  # which says who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_until_the_parent_ends_it, daemon=True).start()
     if hasattr(os, "setsid"):
         os.setsid()
+
+
+def _until_the_parent_ends_it() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
