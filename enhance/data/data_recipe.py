@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -145,3 +147,18 @@ def read(folder: Path) -> DataRecipe | MixRecipe | StemRecipe:
         raise EnhanceError(f"{path}: {len(mistakes)} mistake(s)", "; ".join(mistakes)) from None
     except ValueError as error:  # of the syntax or of the encoding
         raise EnhanceError(f"{path}: not TOML", str(error)) from None
+
+
+def check_place(folder: Path, marks: Mapping[str, str], settings: Any, force: bool) -> None:
+    """EnhanceError unless ``folder`` is empty, or what the same ``settings`` prepared: its mark, by name, says which.
+
+    With ``force`` other settings are no hindrance.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        about = json.loads((folder / marks[folder.name]).read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EnhanceError(f"{folder}: holds something other than prepared data", "give another --data") from None
+    if about != settings and not force:
+        raise EnhanceError(f"{folder}: was prepared with other settings", "give --force to make it again")

@@ -29,7 +29,7 @@ from enhance import audio
 from enhance.audio import SOUNDS
 from enhance.console import note, progress, warn
 from enhance.data import stem_store
-from enhance.data.data_recipe import StemRecipe
+from enhance.data.data_recipe import StemRecipe, check_place
 from enhance.data.manifest import unit_hash
 from enhance.data.pool import in_order
 from enhance.data.stem_store import SPLITS
@@ -83,7 +83,7 @@ def prepare(job: Job, force: bool = False) -> None:
     """
     wanted = [TEST, STORE] if job.recipe.test is not None else [STORE]
     for name in wanted:
-        _check_place(job, job.data / name, force)
+        check_place(job.data / name, MARKS, job.settings, force)
     splits: dict[str, list[Found]] = {}
     for name in wanted:
         folder = job.data / name
@@ -93,17 +93,6 @@ def prepare(job: Job, force: bool = False) -> None:
             with appearing(folder) as partial_folder:
                 (_make_test if name == TEST else _make_store)(job, partial_folder, splits)
         note(f"{folder}: {_summary(folder)}")
-
-
-def _check_place(job: Job, folder: Path, force: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        about = json.loads((folder / MARKS[folder.name]).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise EnhanceError(f"{folder}: holds something other than prepared data", "give another --data") from None
-    if about != job.settings and not force:
-        raise EnhanceError(f"{folder}: was prepared with other settings", "give --force to make it again")
 
 
 def _summary(folder: Path) -> str:

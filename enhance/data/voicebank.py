@@ -25,7 +25,7 @@ from enhance.audio import SOUNDS
 from enhance.console import note, progress, warn
 from enhance.data import archives, pair_store
 from enhance.data.archives import UNPACKED
-from enhance.data.data_recipe import DataRecipe, Half
+from enhance.data.data_recipe import DataRecipe, Half, check_place
 from enhance.data.pool import in_order
 from enhance.errors import EnhanceError
 from enhance.files import appearing, replacing
@@ -73,7 +73,7 @@ def prepare(job: Job, force: bool = False) -> None:
     something else or something prepared in another way.
     """
     for name in (TEST, PAIRS):
-        _check_place(job, job.data / name, force)
+        check_place(job.data / name, MARKS, job.settings, force)
     job.data.mkdir(parents=True, exist_ok=True)
     for name, half, make in ((TEST, job.recipe.test, _make_test), (PAIRS, job.recipe.train, _make_pairs)):
         folder = job.data / name
@@ -83,17 +83,6 @@ def prepare(job: Job, force: bool = False) -> None:
                 make(job, partial, pairs)
         note(f"{folder}: {_summary(folder)}")
     shutil.rmtree(job.data / UNPACKED, ignore_errors=True)
-
-
-def _check_place(job: Job, folder: Path, force: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        about = json.loads((folder / MARKS[folder.name]).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise EnhanceError(f"{folder}: holds something other than prepared data", "give another --data") from None
-    if about != job.settings and not force:
-        raise EnhanceError(f"{folder}: was prepared with other settings", "give --force to make it again")
 
 
 def _summary(folder: Path) -> str:
