@@ -31,19 +31,21 @@ def test_checks_are_clean(command):
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
+    """As quick as its libraries allow: at most half as much again as importing these takes."""
     program = (
         "import sys; from enhance.cli import app\n"
         "try: app(['--help'])\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'torchaudio', 'scipy', 'museval', 'matplotlib', 'numpy'} & set(sys.modules)))"
     )
-    times = []
-    for _ in range(10):
+    libraries = "import typer, rich.panel, rich.table, rich.markdown, rich.console, rich.traceback"
+    times: dict[str, list[float]] = {program: [], libraries: []}
+    for text in [program, libraries] * 5:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert result.stdout.rstrip().endswith("[]")
-    assert min(times) < 0.3  # of CPU time: tests may run beside other work
+        times[text].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert text == libraries or result.stdout.rstrip().endswith("[]")
+    assert min(times[program]) < 1.5 * min(times[libraries])  # of CPU time: tests may run beside other work
 
 
 def test_import_is_free():

@@ -1,12 +1,12 @@
-"""Speed of training steps: DCUnet-10 and the compact preset, float32 and bfloat16, eager and compiled, threads.
+"""Speed of training steps of some recipes, float32 and bfloat16, eager and compiled, threads.
 
-usage: run.py DATA [--threads 1,2] [--models dcunet-10,dcunet-s] [--steps N]
+usage: run.py DATA [--threads 1,2] [--models dcunet-10,dcunet-s,separator-s,stems-s] [--steps N]
 
-DATA is a prepared data set (``enhance prepare``), for the loader. Each case runs in a process of its own, on random
-batches, the step alone; before them, the loader alone. With one thread the time is the process's processor time, in
-which other work on the machine counts only for the caches that it takes; with two it is wall time, which wants an idle
-machine. What the processor cannot do is recorded as that. Writes ``results.json`` here, in which cases that are not run
-keep what they had; ``README.md`` is made of it by ``benchmarks/report.py``.
+DATA is a prepared data set (``enhance prepare``), for the loader; recipes of stems have noise in its place. Each case
+runs in a process of its own, on random batches, the step alone; before them, the loader alone. With one thread the time
+is the process's processor time, in which other work on the machine counts only for the caches that it takes; with two
+it is wall time, which wants an idle machine. What the processor cannot do is recorded as that. Writes ``results.json``
+here, in which cases that are not run keep what they had; ``README.md`` is made of it by ``benchmarks/report.py``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,28 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from enhance.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RESULTS = HERE / "results.json"
-RECIPES = {"dcunet-10": "recipes/open-speech/dcunet10.toml", "dcunet-s": "recipes/open-speech/default.toml"}
+RECIPES = {
+    "dcunet-10": "recipes/open-speech/dcunet10.toml",
+    "dcunet-s": "recipes/open-speech/default.toml",
+    "separator-s": "recipes/librimix/default.toml",
+    "stems-s": "recipes/musdb/default.toml",
+}
 PRECISIONS = ("32-true", "bf16-mixed")
 WARM_UP, LOADED = 2, 40  # steps that are not counted; batches of the loader
+STEMS = 16  # recordings of a made-up data set
 
 
 def processor() -> dict[str, Any]:
@@ -49,8 +59,34 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
 
 
+def made_up_stems(recipe: Recipe, folder: Path) -> None:
+    """A prepared data set of stems that are noise, with what the recipe asks for."""
+    import numpy as np
+
+    from enhance.data import stem_store
+    from enhance.models import create
+
+    model: Any = create(recipe.model, **recipe.model_options)
+    names = [*recipe.data.sources, *recipe.data.others]
+    shape = (len(names), model.channels, round(2 * recipe.data.seconds * model.sample_rate))
+    draw = np.random.default_rng(0)
+    tracks = (((f"{n}", "train"), draw.integers(-3000, 3000, shape, dtype=np.int16)) for n in range(STEMS))
+    stem_store.write(folder, tracks, names, model.sample_rate, model.channels, {})
+
+
 def measure(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
     """Seconds a step of one case, or of its loader, and the audio in it; in this process."""
+    from enhance.training.recipe import read
+
+    recipe = read(ROOT / RECIPES[case["model"]], [])
+    if recipe.data.kind != "stems":
+        return _measured(case, data, steps)
+    with tempfile.TemporaryDirectory() as folder:
+        made_up_stems(recipe, Path(folder))
+        return _measured(case, folder, steps)
+
+
+def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
     from enhance.training import sources
     from enhance.training.profile import step_alone
     from enhance.training.recipe import read
@@ -79,7 +115,10 @@ def measure(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
         times.append(clock() - began)
     # Compiling takes part of the first step, and batches of the loader differ in what is done to them.
     found = median(times[WARM_UP:]) if "precision" in case else sum(times[WARM_UP:]) / steps
-    return {"seconds": found, "audio": recipe.optim.batch * recipe.data.seconds, "steps": steps}
+    return {"seconds": found, "audio": recipe.optim.batch * recipe.data.seconds, "steps": steps} | {
+        "recipe": RECIPES[case["model"]],
+        "recipe_steps": recipe.optim.steps,
+    }
 
 
 def in_a_process(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:

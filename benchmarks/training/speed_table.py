@@ -18,8 +18,13 @@ python benchmarks/report.py
 ```
 
 With one thread, times are processor time; with two, wall time, of an idle machine. Median of the steps after the first
-two, with batches of `recipes/open-speech/dcunet10.toml` (4 × 3.1 s) and `default.toml` (16 × 2 s).
+two, with the model, the losses and the batches of a recipe.
 """
+STEPS = "| model | threads | precision | | audio s/s | loader, one worker | loader ÷ step |"
+HOURS = """How long the recipes take there, all of their steps at the highest of these speeds:
+
+| recipe | model | audio to train on (h) | hours |
+| --- | --- | --- | --- |"""
 
 
 def readme(folder: Path = HERE) -> str:
@@ -29,17 +34,25 @@ def readme(folder: Path = HERE) -> str:
         return f"{INTRO}\nNot run yet.\n"
     found = json.loads(path.read_text(encoding="utf-8"))
     machine, rows = found["machine"], found["rows"].values()
-    loaders = {row["model"]: row["audio"] / row["seconds"] for row in rows if "precision" not in row}
-    lines = [
-        "| model | threads | precision | | audio s/s | loader, one worker | loader ÷ step |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_line(row, loaders[row["model"]]) for row in rows if "precision" in row]
+    loaders = {row["model"]: row for row in rows if "precision" not in row}
+    timed = [row for row in rows if "precision" in row]
+    table = [STEPS, "| --- | --- | --- | --- | --- | --- | --- |"]
+    table += [_line(row, _speed(loaders[row["model"]])) for row in timed]
+    hours = [HOURS]
+    for model, loader in loaders.items():
+        if speeds := [_speed(row) for row in timed if row["model"] == model and "seconds" in row]:
+            audio = loader["recipe_steps"] * loader["audio"] / 3600
+            hours.append(f"| `{loader['recipe']}` | {model} | {audio:.0f} | {audio / max(speeds):.0f} |")
     about = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['capability']}, "
         f"{'with' if machine['bfloat16'] else 'without'} bfloat16 arithmetic; torch {machine['torch']}."
     )
-    return "\n".join([INTRO, *lines, "", about, ""])
+    return "\n".join([INTRO, *table, "", about, "", *hours, ""])
+
+
+def _speed(row: dict[str, Any]) -> float:
+    """Audio seconds a second."""
+    return row["audio"] / row["seconds"]
 
 
 def _line(row: dict[str, Any], loader: float) -> str:
@@ -48,7 +61,7 @@ def _line(row: dict[str, Any], loader: float) -> str:
     if "why_not" in row:
         cells += [f"– ({row['why_not']})", "", ""]
     else:
-        speed = row["audio"] / row["seconds"]
+        speed = _speed(row)
         cells += [
             f"{speed:.1f}",
             f"{loader:.0f}",

@@ -27,7 +27,10 @@ def test_every_case_is_measured_once_and_the_table_says_what_cannot_be(modules, 
 
     def pretended(case, data, steps):
         asked.append(case)
-        return {"seconds": 4.0 if "precision" in case else 0.5 + 9.5 * (case["model"] == "dcunet-s"), "audio": 16.0}
+        return {"seconds": 4.0 if "precision" in case else 0.5 + 9.5 * (case["model"] == "dcunet-s"), "audio": 16.0} | {
+            "recipe": run.RECIPES[case["model"]],
+            "recipe_steps": 4500,
+        }
 
     monkeypatch.setattr(run, "in_a_process", pretended)
     for threads in ("1", "2"):
@@ -35,12 +38,13 @@ def test_every_case_is_measured_once_and_the_table_says_what_cannot_be(modules, 
         monkeypatch.setattr(sys, "argv", arguments)
         run.main()
     steps = [case for case in asked if "precision" in case]
-    assert len(steps) == 8  # of models, threads, eager or compiled: only float32
+    assert len(steps) == 16  # of models, threads, eager or compiled: only float32
     assert {case["precision"] for case in steps} == {"32-true"}
     text = speed_table.readme(tmp_path)
-    assert text.count("– (processor without bfloat16)") == 8
+    assert text.count("– (processor without bfloat16)") == 16
     assert "| dcunet-10 | 2 | float32 | compiled | 4.0 | 32 | 8.0 |" in text
     assert "| dcunet-s | 1 | float32 | eager | 4.0 | 2 | 0.4 (too slow) |" in text
+    assert "| `recipes/musdb/default.toml` | stems-s | 20 | 5 |" in text
     assert "P, 2 cores, AVX2, without bfloat16 arithmetic; torch 2." in text
     machine["processor"] = "Q"
     run.main()
@@ -64,3 +68,16 @@ def test_a_step_and_a_loader_are_timed(modules, store, tmp_path, monkeypatch):
     about = run.processor()
     assert about["cores"] >= 1
     assert isinstance(about["bfloat16"], bool)
+
+
+@pytest.mark.slow
+def test_recipes_of_stems_are_timed_on_noise(modules, tmp_path, monkeypatch):
+    run, _ = modules
+    settings = 'base = "{}"\n[model_options]\nhidden = 8\nblocks = 1\n[data]\nseconds = 0.5\n[optim]\nbatch = 2\n'
+    monkeypatch.setattr(run, "LOADED", 2)
+    monkeypatch.setitem(run.RECIPES, "stems-s", str(tmp_path / "tiny.toml"))
+    (tmp_path / "tiny.toml").write_text(settings.format(ROOT / "recipes" / "musdb" / "default.toml"))
+    step = run.measure({"model": "stems-s", "threads": 1, "precision": "32-true", "compile": False}, "", 1)
+    loader = run.measure({"model": "stems-s"}, "", 1)
+    assert (step["audio"], step["recipe_steps"], loader["steps"]) == (1.0, 60000, 2)
+    assert min(step["seconds"], loader["seconds"]) > 0
