@@ -76,6 +76,7 @@ class MaskNet(nn.Module):
         mask: str = "polar",
         sources: int = 1,
         channels: int = 1,
+        floor: float = 0.0,
     ) -> None:
         super().__init__()
         inputs = [3 * channels, *widths[:-1]]
@@ -99,6 +100,7 @@ class MaskNet(nn.Module):
         if mask not in ("polar", *MASKS):
             raise EnhanceError(f"CompactUNet: mask = {mask!r}", f"choose from polar, {', '.join(MASKS)}")
         self.mask = mask
+        self.floor = floor
         # The mask that leaves the input alone, shared out among the sources: bound * tanh(|O|) = 1 / sources.
         start = (math.atanh(1 / (bound * sources)), 0.0) if mask == "polar" else MASKS[mask][1]
         with torch.no_grad():
@@ -135,8 +137,10 @@ class MaskNet(nn.Module):
     def _mask(self, output: Tensor) -> Tensor:
         """The mask of the network's output O, both ``(..., 2)``."""
         re, im = output.unbind(-1)
-        parts = masks.polar(re, im, self.bound) if self.mask == "polar" else MASKS[self.mask][0](re, im)
-        return torch.stack(parts, dim=-1)
+        re, im = masks.polar(re, im, self.bound) if self.mask == "polar" else MASKS[self.mask][0](re, im)
+        if self.floor:
+            re, im = self.floor + (1 - self.floor) * re, (1 - self.floor) * im
+        return torch.stack((re, im), dim=-1)
 
 
 @dataclass
@@ -152,9 +156,10 @@ class CompactUNet(nn.Module):
     """A streaming denoiser or separator: mixture ``(B, C, T)`` to ``(B, S, C, T)``, by default at 16 kHz.
 
     Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
-    its own. With ``consistent`` the estimates of several sources sum to the mixture. It looks ahead no further than
-    one window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2``
-    unless given; it divides ``n_fft``).
+    its own. With ``consistent`` the estimates of several sources sum to the mixture. Of the mixture the share ``floor``
+    always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. The model looks ahead no further than one
+    window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2`` unless
+    given; it divides ``n_fft``).
     """
 
     def __init__(
@@ -172,9 +177,12 @@ class CompactUNet(nn.Module):
         sources: Sequence[str] = ("speech",),
         consistent: bool = False,
         channels: int = 1,
+        floor: float = 0.0,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
+        if not 0 <= floor < 1:
+            raise EnhanceError(f"CompactUNet: floor = {floor}", "give a share of the mixture: 0 or more, and below 1")
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.consistent = consistent
@@ -183,7 +191,7 @@ class CompactUNet(nn.Module):
         self.block = hop or n_fft // 2
         self.latency = n_fft - self.block
         self.net = MaskNet(
-            n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources), channels
+            n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources), channels, floor
         )
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)

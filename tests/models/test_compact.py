@@ -10,7 +10,14 @@ from enhance.models.compact import CompactUNet
 from enhance.nn.recurrent import BandConv
 
 SMALL = {"widths": [4, 6, 8], "hidden": 8, "blocks": 2}
-OPTIONS = [{"hop": 128}, {"hop": 64}, {"n_fft": 640}, {"recurrence": "mingru"}, {"hop": 128, "recurrence": "mingru"}]
+OPTIONS = [
+    {"hop": 128},
+    {"hop": 64},
+    {"n_fft": 640},
+    {"recurrence": "mingru"},
+    {"hop": 128, "recurrence": "mingru"},
+    {"floor": 0.1},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -47,15 +54,16 @@ MASK_VALUES = {  # of O = (1, -0.5) everywhere; |O| = 1.118
 }
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.25])
 @pytest.mark.parametrize(("mask", "value"), MASK_VALUES.items())
-def test_a_constant_mask_scales_and_turns_every_bin(mask, value):
-    model = CompactUNet(**SMALL, mask=mask).eval()
+def test_a_constant_mask_scales_and_turns_every_bin(mask, value, floor):
+    model = CompactUNet(**SMALL, mask=mask, floor=floor).eval()
     with torch.no_grad():
         model.net.head.weight.zero_()
         model.net.head.bias.copy_(torch.tensor([1.0, -0.5]))
         spectra = torch.randn(7, 2, 257, 1, 2, generator=torch.Generator().manual_seed(0))
         masked, _ = model.net(spectra, [(torch.zeros(1, 64, 8),) * 2] * 2)
-    wanted = torch.view_as_complex(spectra) * complex(*value)
+    wanted = torch.view_as_complex(spectra) * (floor + (1 - floor) * complex(*value))
     torch.testing.assert_close(torch.view_as_complex(masked), wanted[..., None, :], atol=1e-4, rtol=0)
 
 
@@ -67,6 +75,11 @@ def test_every_mask_learns_from_its_start(mask):
     gradient = model.net.head.bias.grad
     assert gradient is not None
     assert gradient[0].abs() > 1e-3
+
+
+def test_a_floor_that_is_no_share_is_named():
+    with pytest.raises(EnhanceError, match="floor = 1.5"):
+        CompactUNet(**SMALL, floor=1.5)
 
 
 def test_an_unknown_mask_is_named():
