@@ -78,7 +78,7 @@ def test_every_mask_learns_from_its_start(mask):
 
 
 def test_a_floor_that_is_no_share_is_named():
-    with pytest.raises(EnhanceError, match="floor = 1.5"):
+    with pytest.raises(EnhanceError, match=r"floor = 1\.5"):
         CompactUNet(**SMALL, floor=1.5)
 
 
