@@ -119,6 +119,30 @@ Other tools, each in blocks of its own or, without a delay, all at once (`benchm
 """
 
 
+def care() -> str:
+    """Markdown: speech that is kept and noise that is left, for SNRs and strengths."""
+    found = read("care")
+    lines = [
+        "| SNR (dB) | `--strength` | loud speech kept (dB) | quiet consonants kept (dB) | noise left in pauses (dB) "
+        "| PESQ-WB | STOI | SI-SDR (dB, at most 30) |",
+        "| --- " * 8 + "|",
+    ]
+    for row in found["rows"]:
+        snr = "clean speech" if row["snr"] is None else f"{row['snr']:.0f}"
+        kept = " | ".join(f"{row[name]:.1f}".replace("-", "−") for name in ("loud", "consonants", "pauses"))
+        scores = f"{row['pesq']:.2f} | {row['stoi']:.3f} | {row['si_sdr']:.1f}"
+        lines.append(f"| {snr} | {row['strength']:g} | {kept} | {scores} |")
+    return f"""# Care for speech
+
+What `{found["model"]}` takes away with the noise: {found["clips"]} clips of held-out speakers and recorded noises at each SNR
+(`python benchmarks/care.py runs/data/open-speech`; data {found["data"]}). Loud are frames down to 15 dB below the loudest ones
+of the clean speech, quiet consonants those from 15 to 40 dB below with most of their energy above 3 kHz, pauses those that
+are 45 dB below. Of clean speech, what is left in the pauses is what the recording has there itself.
+
+{chr(10).join(lines)}
+"""
+
+
 def results_section(header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
@@ -276,6 +300,7 @@ def main() -> None:
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
         RESULTS / "runtimes.md": runtimes(),
+        RESULTS / "care.md": care(),
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
         **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},
