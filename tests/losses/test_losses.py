@@ -144,6 +144,16 @@ def test_compressed_spectrum_of_a_scaled_target():
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize(("gain", "times"), [(0.5, 3.0), (2.0, 1.0)])
+def test_in_a_compressed_spectrum_what_is_missing_may_count_more(gain, times):
+    target = noise(1, LENGTH)
+    plain, weighted = (
+        compressed_spectrum(gain * target, target, target, complex_weight=0.0, missing=missing)
+        for missing in (1.0, 3.0)
+    )
+    torch.testing.assert_close(weighted, times * plain, rtol=1e-4, atol=0)
+
+
 def test_compressed_spectrum_of_an_inverted_target():
     """ŝ = −s: moduli agree, values are 2 |S|^p apart."""
     target = noise(1, LENGTH)
