@@ -88,9 +88,9 @@ def _engine(name: str, address: str | None, jobs: int | None, device: str) -> Ca
         raise EnhanceError(f"--engine {name}: unknown", "take local or ray")
     if address is not None:
         raise EnhanceError("--address is that of a Ray cluster", "add --engine ray, or leave it out")
-    from enhance.inference.batch import with_jobs
+    from enhance.inference.batch import run
 
-    return with_jobs(jobs or 1)
+    return functools.partial(run, jobs=jobs or 1)
 
 
 def process(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import typer
 
 DEFAULT_MODEL = "separator-s"
@@ -39,13 +41,10 @@ def separate(
     appears when it is complete.
     """
     from enhance.cli.denoise import process
-    from enhance.inference.batch import with_jobs
-    from enhance.inference.tasks import Settings, plan_separation
-
-    run = with_jobs(jobs)
-
+    from enhance.inference.batch import run
     from enhance.inference.blend import load_blend
     from enhance.inference.separate import check_wiener, choose_parts
+    from enhance.inference.tasks import Settings, plan_separation
     from enhance.models.checkpoint import load_model
 
     wanted = [name.strip() for name in sources.split(",") if name.strip()]
@@ -58,4 +57,4 @@ def separate(
     settings = Settings(
         blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
     )
-    process(tasks, settings, run, as_json)
+    process(tasks, settings, functools.partial(run, jobs=jobs), as_json)

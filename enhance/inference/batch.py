@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
@@ -25,16 +21,6 @@ from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, c
 
 Progress = Callable[[float], None]  # seconds of audio since the last call
 Kind = TypeVar("Kind", bound=AnyTask)
-IMPORTED = ["torch", "enhance.inference.files", "enhance.models.checkpoint"]  # by the server that workers are forks of
-
-
-def with_jobs(jobs: int) -> Callable[..., Generator[Result, None, None]]:
-    """:func:`run` with that many processes; what they import is begun to be imported, beside this process."""
-    if jobs > 1 and isinstance(context := _context(), ForkServerContext):
-        context.set_forkserver_preload(IMPORTED)
-        with _interrupts_held():
-            forkserver.ensure_running()
-    return functools.partial(run, jobs=jobs)
 
 
 def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], float]:
@@ -208,13 +194,8 @@ def _receive(worker: Process, progress: Progress) -> Result | None:
     return None
 
 
-def _context() -> SpawnContext | ForkServerContext:
-    """Workers are forks of a process that has imported torch but not used it, and where forks are unsafe, new ones."""
-    return multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-
-
 def _start(settings: Settings) -> Process:
-    context = _context()
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, settings), daemon=True)
     with _interrupts_held():
