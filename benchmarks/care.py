@@ -63,7 +63,7 @@ def measured(example: Example, denoised: np.ndarray, rate: int) -> dict[str, flo
             left = (np.abs(e[:, frames]) ** 2).sum() / ((np.abs(x[:, frames]) ** 2).sum() + 1e-12)
             found[name] = 10 * float(np.log10(left + 1e-8))
         else:
-            kept = (e[:, frames] * s[:, frames].conj()).real.sum() / (np.abs(s[:, frames]) ** 2).sum()
+            kept = np.real(e[:, frames] * s[:, frames].conj()).sum() / (np.abs(s[:, frames]) ** 2).sum()
             found[name] = 20 * float(np.log10(max(kept, 1e-3)))
     return found
 

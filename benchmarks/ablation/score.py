@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from enhance.bench.records import UNTOUCHED
-from enhance.training.loop import BEST, RESOLVED
-from enhance.training.recipe import Recipe
+from enhance.training.loop import BEST
 from enhance.training.sweep import RESULTS, row
 
 HERE = Path(__file__).parent
@@ -31,8 +30,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     if (folder / RESULTS).is_file():
         found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return [{**one, "checkpoint": folder / one["name"] / BEST} for one in found]
-    recipe = Recipe.model_validate_json((folder / RESOLVED).read_text(encoding="utf-8"))
-    return [{**row(folder.name, recipe, folder), "checkpoint": folder / BEST}]
+    return [{**row(folder.name, folder), "checkpoint": folder / BEST}]
 
 
 def bench(data: Path, checkpoints: list[Path], records: Path, jobs: int) -> dict[str, Any]:

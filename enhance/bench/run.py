@@ -11,7 +11,7 @@ from typing import Any
 
 from enhance.bench import records as store
 from enhance.bench.pairs import find_clips, fingerprint, pick
-from enhance.bench.records import Clip, Record
+from enhance.bench.records import UNTOUCHED, Clip, Record
 from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
 from enhance.bench.summary import check_tag, versions
 from enhance.bench.systems import SCORES, System, check_sources, find_systems, identity
@@ -136,7 +136,12 @@ def _recorded(system: System, header: dict[str, Any]) -> list[Record]:
     if differ:
         what = f"{path}: scores of another benchmark: its {', '.join(differ)} differ"
         raise EnhanceError(what, "give the same data and --metrics, or a folder with the estimates themselves")
-    return [replace(record, system=system.name) for record in records]
+    names = {record.system for record in records} - {UNTOUCHED}
+    if system.name not in names and len(names) != 1:
+        what = f"{path}: scores of {', '.join(sorted(names)) or 'no system'}, none of them {system.name}"
+        raise EnhanceError(what, "name the folder as the system, or write the records of that one alone")
+    wanted = system.name if system.name in names else names.pop()
+    return [replace(record, system=system.name) for record in records if record.system == wanted]
 
 
 def run(bench: Bench, progress: Callable[[int], None] = lambda clips: None) -> list[Record]:

@@ -45,26 +45,34 @@ def prepare(
 
     folders = {"speech": speech, "noise": noise, "music": music, "rir": rir}
     if (output / "data.toml").is_file():
-        if any((*folders.values(), rooms is not None, sample_rate is not None)):
+        if any((*folders.values(), sample_rate is not None)):
             raise EnhanceError(f"{output}: a recipe says itself what its data are", "give --data DIR and --from only")
         if len(data) != 1:
             raise EnhanceError(f"{output}: prepared into which folder?", "give one --data DIR")
-        _prepare_recipe(output, data[0], sources, mirror, shards, jobs, force)
+        _prepare_recipe(output, data[0], sources, mirror, rooms, shards, jobs, force)
         return
     for option, value in (("--from", sources[0] if sources else None), ("--mirror", mirror)):
         if value is not None:
             raise EnhanceError(f"{option} {value}: {output} has no data.toml", "it is for recipes such as voicebank")
-    from enhance.data.manifest import read_manifest, scan_folder
+    from enhance.data.manifest import read_manifest, scan_folders
     from enhance.data.prepare import Form
     from enhance.data.prepare import prepare as prepare_clips
 
     lists = [read_manifest(folder) for folder in data]
-    lists += [scan_folder(folder, kind) for kind, found in folders.items() for folder in found]
+    for kind, found in folders.items():
+        lists += scan_folders(found, kind)
     prepare_clips(output, lists, Form(sample_rate or 16000, 300 if rooms is None else rooms, shards, jobs), force)
 
 
 def _prepare_recipe(
-    folder: Path, data: Path, sources: list[Path], mirror: str | None, shards: bool, jobs: int, force: bool
+    folder: Path,
+    data: Path,
+    sources: list[Path],
+    mirror: str | None,
+    rooms: int | None,
+    shards: bool,
+    jobs: int,
+    force: bool,
 ) -> None:
     from enhance.data import stems
     from enhance.data.data_recipe import MixRecipe, StemRecipe, read
@@ -79,8 +87,11 @@ def _prepare_recipe(
     recipe = read(folder)
     mirror = mirror or os.environ.get("ENHANCE_MIRROR")
     if isinstance(recipe, MixRecipe):
-        prepare_recipe(recipe, data, sources, mirror, Form(recipe.sample_rate, recipe.rooms, shards, jobs), force)
+        form = Form(recipe.sample_rate, recipe.rooms if rooms is None else rooms, shards, jobs)
+        prepare_recipe(recipe, data, sources, mirror, form, force)
         return
+    if rooms is not None:
+        raise EnhanceError(f"--rooms: {folder} has no rooms", "rooms are for recordings that training mixes")
     if shards:
         what = "stems" if isinstance(recipe, StemRecipe) else "pairs"
         raise EnhanceError(f"--shards: {folder} is of {what}", "shards are for recordings that training mixes")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,11 +92,24 @@ def scan_folder(
 
     items = {path: item_of(path) for path in paths}
     names = sorted(set(items.values()))
-    valid = {name for name in names if unit_hash(name) < valid_share} or set(names[1:][-1:])
+    valid = {name for name in names if unit_hash(name) < valid_share}
+    if not valid and len(names) > 1:
+        valid = {min(names, key=unit_hash)}
     return [
         Clip(path, kind, folder.name, item, "", "", "valid" if item in valid else "train")
         for path, item in items.items()
     ]
+
+
+def scan_folders(folders: Sequence[Path], kind: str) -> list[list[Clip]]:
+    """:func:`scan_folder` of each; those of the same name are told apart by a number."""
+    found, seen = [], Counter[str]()
+    for folder in folders:
+        clips = scan_folder(folder, kind)
+        name = folder.name
+        seen[name] += 1
+        found.append([replace(clip, source=f"{name}-{seen[name]}") for clip in clips] if seen[name] > 1 else clips)
+    return found
 
 
 def settle_splits(clips: list[Clip]) -> tuple[list[Clip], list[str]]:

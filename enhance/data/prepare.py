@@ -32,7 +32,12 @@ def prepare(output: Path, lists: Sequence[list[Clip]], form: Form, force: bool) 
     """Decode all clips into a store or shards, and say what there is. EnhanceError without speech."""
     if (output / store.INDEX).exists() and not force:
         raise EnhanceError(f"{output}: is there already", "give --force to make it again")
+    if form.rooms:
+        simulated.simulator()  # or hours of decoding would be for nothing
+    given = sum(map(len, lists))
     clips, moved = settle_splits(list(without_repeats(lists)))
+    if given > len(clips):
+        warn(f"{given - len(clips)} recordings are left out: their folder and item are in what is given before them")
     for name in moved:
         warn(f"{name} was in several splits: all of it is now in the one that is held back most")
     if not any(clip.kind == "speech" for clip in clips):
@@ -63,6 +68,8 @@ def prepare_recipe(
     if (output / store.INDEX).exists() and not force:
         _say(shards.ShardSet(output) if form.shards else store.Store(output), output)
     else:
+        if form.rooms:
+            simulated.simulator()  # or a download would be for nothing
         prepare(output, [_clips(recipe, data, sources, mirror)], form, force)
     shutil.rmtree(data / archives.UNPACKED, ignore_errors=True)
 

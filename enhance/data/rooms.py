@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
 from enhance.errors import EnhanceError
+
+
+def simulator() -> ModuleType:
+    """The package pyroomacoustics; EnhanceError where it is not installed."""
+    try:
+        import pyroomacoustics
+    except ImportError:
+        raise EnhanceError("--rooms needs pyroomacoustics", "pip install 'enhance[rooms]', or give --rooms 0") from None
+    return pyroomacoustics
 
 
 def simulate(seed: int, sample_rate: int) -> np.ndarray:
@@ -13,10 +24,7 @@ def simulate(seed: int, sample_rate: int) -> np.ndarray:
     Sides of 3 to 10 m, height 2.3 to 4 m, reverberation time 0.15 to 0.9 s; the same seed gives the same
     room. Raises EnhanceError where pyroomacoustics is not installed.
     """
-    try:
-        import pyroomacoustics as pra
-    except ImportError:
-        raise EnhanceError("--rooms needs pyroomacoustics", "pip install 'enhance[rooms]', or give --rooms 0") from None
+    pra = simulator()
     rng = np.random.default_rng(seed)
     pra.random.seed(seed)  # ray tracing draws from its own generator
     while True:

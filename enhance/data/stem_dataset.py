@@ -124,6 +124,8 @@ def _start(track: Track, frames: int, rng: np.random.Generator) -> int:
 def valid_examples(store: StemStore, config: StemConfig, clips: int, seconds: float) -> dict[str, list[Example]]:
     """The fixed list for validation: ``clips`` crops of the split ``valid``, as recorded, of at most ``seconds``.
 
+    Stems that are left out or relabelled are so here too, or a wrong label would count against who is right.
+
     Its one kind is named by the targets, joined by ``+``. Recordings in a random order give one crop each, from
     anywhere but the same at every call; then, if more are wanted, the next one. EnhanceError if there are none.
     """

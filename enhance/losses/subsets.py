@@ -50,5 +50,6 @@ def best_order(estimate: Tensor, target: Tensor) -> Tensor:
     energy = estimates.square().sum(-1)[:, :, None] * targets.square().sum(-1)[:, None]
     cosine = products.square() / energy.clamp(min=1e-30)
     ratios = 10 * torch.log10(cosine.clamp(min=1e-12) / (1 - cosine).clamp(min=1e-12))
-    orders = [linear_sum_assignment(matrix, maximize=True)[1].tolist() for matrix in ratios.cpu().numpy()]
+    ratios = torch.nan_to_num(ratios).cpu().numpy()  # of an estimate that is no number any order will do
+    orders = [linear_sum_assignment(matrix, maximize=True)[1].tolist() for matrix in ratios]
     return torch.tensor(orders, device=estimate.device)

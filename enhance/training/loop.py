@@ -63,10 +63,10 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     run, arguments = new_run(recipe, fabric)
     if resume:
         restore(run, folder / STATE)
+        _compare(recipe, store.fingerprint, folder)
         if run.step >= recipe.optim.steps and run.history and run.history[-1]["step"] == run.step:
             note(f"{folder}: is finished")
             return run.best
-        _compare(recipe, store.fingerprint, folder)
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder / name for name in (BEST, LAST, STATE, LOG))
@@ -116,8 +116,13 @@ def restore(run: Run, path: Path) -> None:
         raise EnhanceError(
             f"{path}: the run of another model", "resume with its own recipe, or give another --output"
         ) from None
+    if len(run.optimizers) != len(state["optimizers"]):
+        raise EnhanceError(f"{path}: of another optimizer", "resume with the recipe's own, or give another --output")
     for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         optimizer.load_state_dict(saved)
+        for group, of_recipe in zip(optimizer.param_groups, settings, strict=True):
+            group.update(of_recipe)  # weight decay and the like: what the recipe says now
     run.average.weights = state["average"]
     torch.set_rng_state(state["generator"])
     for name in COUNTERS:

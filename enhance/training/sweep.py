@@ -10,8 +10,9 @@ from typing import Any
 from enhance.console import note, warn
 from enhance.errors import EnhanceError
 from enhance.files import replacing
+from enhance.models.checkpoint import read_header
 from enhance.training import state as states
-from enhance.training.loop import BEST, STATE, train
+from enhance.training.loop import BEST, LAST, STATE, train
 from enhance.training.recipe import Recipe, read
 from enhance.training.setup import one_process
 
@@ -38,7 +39,7 @@ def sweep(folder: Path, changes: Sequence[str], output: Path) -> list[str]:
             warn(f"{name} failed: {error}")
             failed.append(name)
             continue
-        rows.append(row(name, recipe, output / name))
+        rows.append(row(name, output / name))
         with replacing(output / RESULTS) as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return failed
@@ -49,8 +50,9 @@ def _finish(recipe: Recipe, folder: Path) -> None:
     train(recipe, folder, resume=started)  # which does nothing where it is finished
 
 
-def row(name: str, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """What a table needs of a finished run: its best validation, what it cost, and where its weights are."""
+def row(name: str, folder: Path) -> dict[str, Any]:
+    """What a table needs of a finished run: what it was, its best validation, what it cost, where its weights are."""
+    recipe = Recipe.model_validate(read_header(folder / LAST)["provenance"]["recipe"])
     state = states.load(folder / STATE)
     best = max(state["history"], key=lambda record: record["score"])
     return {

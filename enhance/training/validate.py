@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from enhance.audio import resample
 from enhance.data.mixing import Example, Mixer, MixingConfig
 from enhance.data.store import Recordings
 from enhance.errors import EnhanceError
@@ -19,6 +20,7 @@ from enhance.metrics.si_sdr import si_sdr
 from enhance.metrics.stoi import stoi
 
 SEED = 20190224  # of the list; changing it makes scores incomparable
+PESQ_RATE = 16000
 SI_SDR_CAP = 30.0  # dB; more than that nobody hears, and clean speech has no limit
 
 PLAIN: dict[str, Any] = {  # settings of mixtures without anything that a kind does not name
@@ -74,10 +76,14 @@ def examples(
 
 
 def score(target: np.ndarray, estimate: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """PESQ-WB, STOI and SI-SDR (dB, at most 30) of ``(time,)``; empty where one of them is not defined."""
+    """PESQ-WB, STOI and SI-SDR (dB, at most 30) of ``(time,)``; empty where one of them is not defined.
+
+    PESQ-WB, which exists at 16 kHz only, is that of the signals at that rate.
+    """
+    wide, wide_estimate = (resample(wave, sample_rate, PESQ_RATE) for wave in (target, estimate))
     try:
         return {
-            "pesq": pesq_wb(target, estimate, sample_rate),
+            "pesq": pesq_wb(wide, wide_estimate, PESQ_RATE),
             "stoi": stoi(target, estimate, sample_rate),
             "si_sdr": float(np.clip(si_sdr(target, estimate), -SI_SDR_CAP, SI_SDR_CAP)),
         }

@@ -203,6 +203,16 @@ def test_scores_in_place_of_estimates(cli: Cli, pairs: Path, tmp_path: Path):
     assert code == 0
     for part in ("systems", "comparisons"):
         assert json.loads(scores)[part] == json.loads(resumed)[part] == json.loads(sounds)[part]
+    (kept / "scores.jsonl").write_bytes(records.read_bytes())  # of the untouched mixtures as well
+    code, whole, _ = cli(*options, "-e", kept)
+    assert code == 0
+    assert json.loads(whole)["systems"] == json.loads(sounds)["systems"]
+    others = [line.replace('"oracle"', '"another"') for line in theirs]
+    renamed = [line.replace('"oracle"', '"third"') for line in theirs]
+    (kept / "scores.jsonl").write_text("\n".join((header, *others, *renamed)) + "\n", encoding="utf-8")
+    code, _, error = cli(*options, "-e", kept)
+    assert (code, "scores of another, third, none of them oracle" in error) == (2, True)
+    (kept / "scores.jsonl").write_text("\n".join((header, *theirs)) + "\n", encoding="utf-8")
     assert rows_of(scores)["oracle"]["scores"]["estoi"]["n"] == 6
     for changes, what in ((("--limit", "3"), "its data differ"), (("--metrics", "estoi"), "its metrics differ")):
         code, _, error = cli(*options, "-e", kept, *changes)
@@ -217,6 +227,22 @@ def test_without_references_only_what_needs_none(cli: Cli, pairs: Path, tmp_path
     code, _, error = cli("bench", tmp_path, "--metrics", "pesq_wb")
     assert code == 2
     assert "pesq_wb needs clean references" in error
+
+
+def test_a_song_with_a_silent_channel_has_a_ratio(cli: Cli, tmp_path: Path):
+    """The MDX challenge's SDR is of all channels together: a stem may be on one side alone."""
+    rng = np.random.default_rng(6)
+    sources = {name: 0.1 * rng.standard_normal((2, 2 * RATE)) for name in ("vocals", "drums")}
+    sources["drums"][1] = 0
+    for name, wave in sources.items():
+        write(tmp_path / "set" / "one" / f"{name}.wav", wave)
+        write(tmp_path / "made" / "one" / f"{name}.wav", 1.1 * wave)
+    write(tmp_path / "set" / "one" / "mixture.wav", sources["vocals"] + sources["drums"])
+    options = ("--json", "-j", "1", "--metrics", "global_sdr")
+    code, out, error = cli("bench", tmp_path / "set", "-e", tmp_path / "made", *options)
+    assert code == 0, error
+    rows = {row["name"]: row for row in json.loads(out)["sources"]["drums"]}
+    assert rows["made"]["scores"]["global_sdr"]["mean"] == pytest.approx(20, abs=0.1)
 
 
 def test_several_sources(cli: Cli, tmp_path: Path):

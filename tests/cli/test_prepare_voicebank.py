@@ -86,8 +86,8 @@ def test_a_wrong_archive_is_one_line_and_nothing_is_prepared(cli: Cli, small, se
         ([], "prepared into which folder?: give one --data DIR"),
         (["--data", "a", "--data", "b"], "prepared into which folder?"),
         (["--data", "a", "--speech", "b"], "a recipe says itself what its data are"),
-        (["--data", "a", "--rooms", "3"], "a recipe says itself what its data are"),
         (["--data", "a", "--sample-rate", "8000"], "a recipe says itself what its data are"),
+        (["--data", "a", "--rooms", "3"], "has no rooms"),
         (["--data", "a", "--from", "nowhere"], "--from nowhere: no such folder"),
     ],
 )

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from enhance.data.manifest import Clip, read_manifest, scan_folder, settle_splits, without_repeats
+from enhance.data.manifest import (
+    Clip,
+    read_manifest,
+    scan_folder,
+    scan_folders,
+    settle_splits,
+    unit_hash,
+    without_repeats,
+)
 from enhance.data.store import Store, build, decode
 from enhance.errors import EnhanceError
 
@@ -56,6 +65,23 @@ def test_adding_files_moves_no_others(tmp_path):
     for n in range(20, 40):
         soundfile.write(tmp_path / f"{n:02}.wav", np.zeros(10), 16000)
     assert before.items() <= splits().items()
+
+
+def test_with_few_names_the_smallest_hash_is_held_out(tmp_path):
+    names = [f"{n:02}" for n in range(3)]
+    assert min(map(unit_hash, names)) > 0.01
+    for name in names:
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(10), 16000)
+    clips = scan_folder(tmp_path, "noise", valid_share=0.01)
+    assert {c.item for c in clips if c.split == "valid"} == {min(names, key=unit_hash)}
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    for place in ("a/clean/p1", "b/clean/p1", "b/other/p1"):
+        (tmp_path / place).mkdir(parents=True)
+        soundfile.write(tmp_path / place / "x.wav", np.zeros(10), 16000)
+    lists = scan_folders([tmp_path / "a/clean", tmp_path / "b/clean", tmp_path / "b/other"], "speech")
+    assert [c.source for c in without_repeats(lists)] == ["clean", "clean-2", "other"]
 
 
 def test_a_folder_without_audio_is_an_error(tmp_path):
@@ -121,3 +147,23 @@ def test_a_failed_build_leaves_the_old_store(store, tmp_path):
     with pytest.raises(EnhanceError, match=r"a\.wav"):
         build(folder, clips, [], 16000, jobs=1)
     assert Store(folder).fingerprint == built.fingerprint
+
+
+def test_rooms_that_cannot_be_made_are_said_before_the_work(audio_folders, tmp_path, monkeypatch, cli):
+    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
+    monkeypatch.setattr("enhance.data.store.decode", lambda *_: pytest.fail("decoded for nothing"))
+    run = cli("prepare", tmp_path / "data", "--speech", audio_folders["speech"], "--rooms", 2, "--jobs", 1)
+    assert (run.code, "pip install 'enhance[rooms]'" in run.err) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+def test_recordings_that_are_there_already_are_counted(audio_folders, tmp_path, cli):
+    (tmp_path / "listed").mkdir()
+    take = audio_folders["speech"] / "speaker0" / "take0.flac"
+    row = f"{take},speech,speech,speaker0,,3,CC0,train\n"
+    (tmp_path / "listed" / "manifest.csv").write_text(HEADER + row)
+    folders = ("--speech", audio_folders["speech"], "--data", tmp_path / "listed")
+    run = cli("prepare", tmp_path / "data", *folders, "--rooms", 0, "--jobs", 1)
+    assert run.code == 0, run.err
+    assert "2 recordings are left out" in run.err
+    assert len(Store(tmp_path / "data").entries) == 11

@@ -93,6 +93,12 @@ def test_si_sdr_in_the_best_order_is_the_least_loss_of_all_orders():
     torch.testing.assert_close(neg_si_sdr(estimate, matched, mixture), min(every))
 
 
+def test_what_is_no_number_has_some_order():
+    """The loss stays no number, so that the step is skipped and counted."""
+    target = noise(1, 2, 1, 500)
+    assert sorted(best_order(target * torch.nan, target)[0].tolist()) == [0, 1]
+
+
 def test_a_silent_source_leaves_the_others_their_order():
     target = noise(1, 3, 1, 500)
     target[0, 1] = 0

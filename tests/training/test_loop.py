@@ -15,11 +15,13 @@ import torch
 
 from enhance.data import shards
 from enhance.data.manifest import scan_folder
+from enhance.data.store import build
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
 from enhance.training import loop, setup
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
+from enhance.training.step import new_run
 
 
 def recipe(store, **changes) -> Recipe:
@@ -314,6 +316,36 @@ def test_a_run_of_another_model_is_not_resumed(store, tmp_path):
     loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
     with pytest.raises(EnhanceError, match="the run of another model"):
         loop.train(recipe(store, model_options={}), tmp_path, resume=True)
+
+
+def test_what_the_optimiser_is_told_on_resuming_holds(store, tmp_path):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    changed = recipe(store, optim__steps=1, optim__weight_decay=0.25, optim__betas=(0.5, 0.6))
+    run, _ = new_run(changed, setup.launch(changed))
+    loop.restore(run, tmp_path / loop.STATE)
+    group = run.optimizers[0].param_groups[0]
+    assert (group["weight_decay"], group["betas"]) == (0.25, (0.5, 0.6))
+    with pytest.raises(EnhanceError, match="of another optimizer"):
+        loop.train(recipe(store, optim__steps=1, optim__optimizer="muon"), tmp_path, resume=True)
+
+
+def test_a_finished_run_says_what_differs(store, tmp_path, capsys):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    loop.train(recipe(store, optim__steps=1, seed=3), tmp_path, resume=True)
+    error = capsys.readouterr().err
+    assert "resumed with another seed" in error
+    assert "is finished" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [8000, 48000])
+def test_a_denoiser_at_another_rate_is_validated(audio_folders, tmp_path, rate):
+    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
+    other = build(tmp_path / "data", clips, [], rate, 1)
+    options = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1, "sample_rate": rate}
+    loop.train(recipe(other, model_options=options, optim__steps=1), tmp_path / "run", resume=False)
+    scores = states.load(tmp_path / "run" / loop.STATE)["history"][-1]["scores"]
+    assert 1 < scores["clean"]["pesq"] < 4.65
 
 
 @pytest.mark.slow

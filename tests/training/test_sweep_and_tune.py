@@ -76,6 +76,10 @@ def test_a_sweep_goes_on_where_it_stopped_and_gathers_results(recipes, tmp_path,
     state = states.load(output / "b" / loop.STATE)
     assert rows["b"]["score"] == state["best"]
     assert Path(rows["b"]["checkpoint"]).is_file()
+    monkeypatch.setattr(sweep, "train", train)
+    sweep.sweep(recipes, ["seed=7"], output)
+    again = {row["name"]: row for row in json.loads((output / sweep.RESULTS).read_text())}
+    assert again == rows  # which say what was trained, with the seed of that time
 
 
 def test_a_mistake_in_one_recipe_is_found_before_any_training(recipes, tmp_path):
