@@ -37,7 +37,8 @@ TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "tr
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
 # Codecs that take samples over full scale as they are; what is neither here nor above is made of integers.
 LOSSY = frozenset(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"))
-UNKNOWN_SIZES = frozenset((0, 0x7FFFFFFF, 0xFFFFFFFF))
+# Sizes in headers of what was written into a pipe: none, or nearly the largest number of 31 or 32 bits.
+UNKNOWN_SIZES = (range(1), range(0x7FFF0000, 0x80000000), range(0xFFFF0000, 0x100000000))
 SLICE = 16384  # frames handed to libsndfile at once: its Vorbis encoder keeps them on the stack
 
 
@@ -49,10 +50,11 @@ class Info:
     sample_rate: int  # Hz
     channels: int
     frames: int  # as the header promises, 0 if it does not
-    container: str = ""  # empty, as the next, where ffmpeg reads the file
+    container: str = ""  # empty where ffmpeg reads the file
     subtype: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     video: bool = False
+    codec: str = ""  # of what ffmpeg reads, as it calls it, if it is lossless
 
     @property
     def seconds(self) -> float:
@@ -86,7 +88,7 @@ class SoundFileReader:
     def _promised(self) -> int:
         """Frames that a WAV or AIFF header promises where the file is shorter than that, else 0."""
         found = re.search(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", self.sound.extra_info)
-        if found is None or int(found[1]) in UNKNOWN_SIZES or int(found[2]) == 0:
+        if found is None or any(int(found[1]) in sizes for sizes in UNKNOWN_SIZES) or int(found[2]) == 0:
             return 0
         return round(self.sound.frames * int(found[1]) / int(found[2]))
 
@@ -125,7 +127,8 @@ class FfmpegReader:
         rate = self.decoder.sample_rate
         tags = {"tracknumber" if key == "track" else key: text for key, text in self.decoder.tags.items()}
         frames = round(self.decoder.seconds * rate)
-        self.info = Info(path, rate, self.decoder.channels, frames, tags=tags, video=self.decoder.video)
+        decoder = self.decoder
+        self.info = Info(path, rate, decoder.channels, frames, "", decoder.subtype, tags, decoder.video, decoder.codec)
 
     @property
     def warning(self) -> str:

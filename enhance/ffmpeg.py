@@ -22,6 +22,14 @@ from enhance.errors import EnhanceError
 AU_FLOAT = 6
 # Silence in place of what is missing at the start or in between, so that sound and picture stay together.
 KEEP_TIME = "aresample=async=1:first_pts=0"
+# Codecs that lose nothing and that ffmpeg writes, as it calls them, beside pcm_...; and the sample formats of 16 and
+# more bits that their encoders take.
+LOSSLESS = {
+    "alac": ("s16p", "s32p"),
+    "flac": ("s16", "s32"),
+    "wavpack": ("s16p", "s32p"),
+    "tta": ("s16", "s32"),
+}
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "track")
 
 
@@ -60,7 +68,8 @@ class Decoder:
     """An audio stream of a file, the first by default, as blocks of float32 ``(channels, time)`` at its own rate.
 
     Attributes: ``sample_rate``, ``channels``, ``seconds`` (of the container, 0 if unknown), ``tags``,
-    ``video`` (is there a picture beside the sound), ``warning``. Raises EnhanceError if the file has no
+    ``video`` (is there a picture beside the sound), ``codec`` and ``subtype`` (of a stream that lost nothing: ffmpeg's
+    name, and soundfile's of samples with as many bits; else empty), ``warning``. Raises EnhanceError if the file has no
     sound or is no media file at all.
     """
 
@@ -82,6 +91,7 @@ class Decoder:
         banner = text.partition("Duration:")[0]
         pairs = re.findall(r"^ {4}(\w+) *: (.*)$", banner, flags=re.MULTILINE)
         self.tags = {key.lower(): value for key, value in pairs if key.lower() in TAGS}
+        self.codec, self.subtype = lossless(text.partition("Stream mapping:")[0], stream)
 
     def _header(self) -> tuple[int, int]:
         """Rate and channel count from the header of the AU stream."""
@@ -115,13 +125,39 @@ class Decoder:
         self.log.close()
 
 
+def lossless(text: str, stream: int) -> tuple[str, str]:
+    """Codec, and soundfile's name of its samples, of an audio stream that lost nothing; else both are empty.
+
+    ``text`` is what ffmpeg says of the input, for instance ``Audio: alac (alac), 48000 Hz, stereo, s32p (24 bit)``.
+    """
+    found = re.findall(r"Audio: (\w+)[^\n]*?, (u8|s16|s32|s64|flt|dbl)p?(?: \((\d+) bit\))?", text)
+    if stream >= len(found):
+        return "", ""
+    codec, sample, bits = found[stream]
+    if codec not in LOSSLESS and not re.fullmatch(r"pcm_[suf]\d+[bl]e|pcm_u8", codec):
+        return "", ""
+    if sample in ("flt", "dbl"):
+        return codec, {"flt": "FLOAT", "dbl": "DOUBLE"}[sample]
+    return codec, f"PCM_{max(16, int(bits or sample[1:]))}"
+
+
 class Encoder:
     """Blocks of float32 ``(channels, time)`` into a file whose ending says the container.
 
-    Tags come from the file ``origin``; with ``video`` its pictures and subtitles are copied untouched.
+    Tags come from the file ``origin``; with ``video`` its pictures and subtitles are copied untouched. ``codec`` and
+    ``subtype`` are those of :func:`lossless`, empty for what the container has by default.
     """
 
-    def __init__(self, path: Path, sample_rate: int, channels: int, origin: Path | None, video: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        origin: Path | None,
+        video: bool,
+        codec: str = "",
+        subtype: str = "",
+    ) -> None:
         self.path = path
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         arguments = ["-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"]
@@ -131,7 +167,14 @@ class Encoder:
             arguments += ["-map", "1:v?", "-c:v", "copy"]
             if origin is not None and origin.suffix.lower() == path.suffix.lower():
                 arguments += ["-map", "1:s?", "-c:s", "copy"]
-        arguments += ["-map", "0:a", "-b:a", f"{96 * channels}k", f"file:{path}"]
+        if codec:
+            quality = ["-c:a", codec]
+            if codec in LOSSLESS and subtype.startswith("PCM"):
+                bits = int(subtype.removeprefix("PCM_"))
+                quality += ["-sample_fmt", LOSSLESS[codec][bits > 16], "-bits_per_raw_sample", str(bits)]
+        else:
+            quality = ["-b:a", f"{96 * channels}k"]
+        arguments += ["-map", "0:a", *quality, f"file:{path}"]
         self.process = start(arguments, self.log, "stdin")
 
     def write(self, wave: np.ndarray) -> None:

@@ -15,10 +15,18 @@ from enhance.errors import EnhanceError
 
 MACHINE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()  # a host's name may be long
 
+LONG_NAME = 200  # bytes; file systems take 255, and a temporary name is longer
+
 
 def temporary_name(target: Path) -> Path:
     """A hidden name beside ``target``, with its ending, that tells which process of which machine writes there."""
-    return target.with_name(f".{target.name}.{MACHINE}.{os.getpid()}.part{target.suffix}")
+    return target.with_name(f".{label(target.name)}.{MACHINE}.{os.getpid()}.part{target.suffix}")
+
+
+def label(name: str) -> str:
+    """What stands for the name of a target in temporary names: itself, or a hash where nothing more would fit."""
+    raw = os.fsencode(name)
+    return name if len(raw) < LONG_NAME else hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def remove_stale(targets: Iterable[Path], everyone: bool = False) -> None:
@@ -29,7 +37,7 @@ def remove_stale(targets: Iterable[Path], everyone: bool = False) -> None:
     names: dict[Path, set[str]] = {}
     for target in targets:
         place = target.resolve()
-        names.setdefault(place.parent, set()).add(place.name)
+        names.setdefault(place.parent, set()).add(label(place.name))
     for folder, wanted in names.items():
         for name, left in stale(folder, everyone).items():
             for path in left if name in wanted else ():
@@ -37,7 +45,7 @@ def remove_stale(targets: Iterable[Path], everyone: bool = False) -> None:
 
 
 def stale(folder: Path, everyone: bool = False) -> dict[str, list[Path]]:
-    """Temporary files in ``folder`` whose process is gone, or ``everyone``'s, by the name of their target.
+    """Temporary files in ``folder`` whose process is gone, or ``everyone``'s, by the :func:`label` of their target.
 
     Whether a process of another machine is gone cannot be seen from here: it is taken to be at work.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,18 @@ def test_stale_temporary_files_of_dead_processes_are_removed(tmp_path: Path):
     assert all(path.exists() for path in (other, alive, elsewhere))
     remove_stale([tmp_path / "a.wav"], everyone=True)
     assert [path.name for path in tmp_path.iterdir()] == [other.name]
+
+
+@pytest.mark.parametrize("name", ["x" * 247 + ".wav", "録音" * 41 + ".wav"])
+def test_names_as_long_as_there_can_be(tmp_path: Path, name: str):
+    """Their temporary names have no room for them, but are found again."""
+    target = tmp_path / name
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    left = temporary.with_name(temporary.name.replace(str(os.getpid()), str(child.pid)))
+    left.write_text("half")
+    remove_stale([target])
+    assert [path.name for path in tmp_path.iterdir()] == [name]

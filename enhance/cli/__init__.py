@@ -54,13 +54,15 @@ app.command(name="live")(live.live)
 app.command(name="export")(export.export)
 
 
-def _terminated(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def _ended(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def main() -> None:
     """Entry point of ``enhance``."""
-    signal.signal(signal.SIGTERM, _terminated)  # so that `finally` removes what is half-written
+    for name in ("SIGTERM", "SIGHUP"):  # so that `finally` removes what is half-written
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _ended)
     try:
         app()
     except EnhanceError as error:

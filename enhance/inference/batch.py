@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
-from enhance.files import stale
+from enhance.files import label, stale
 from enhance.inference.remote import is_remote, with_copies
 from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, check_folders
 
@@ -91,7 +91,7 @@ def cleared(tasks: Iterable[Kind], everyone: bool = False) -> Iterator[Kind]:
         for path in (output.resolve() for output in task.outputs):
             if path.parent != folder:  # those of a folder come one after the other: it is looked through once
                 folder, left = path.parent, stale(path.parent, everyone)
-            for temporary in left.pop(path.name, ()):
+            for temporary in left.pop(label(path.name), ()):
                 temporary.unlink(missing_ok=True)
         yield task
 
@@ -154,12 +154,27 @@ def _run_parallel(
                 if worker.pipe in ready and (result := _receive(worker, progress)) is not None:
                     worker.task = None
                     yield result
+    except (KeyboardInterrupt, SystemExit):
+        yield from _last_results(workers)
+        raise
     finally:
         for worker in workers:
             worker.pipe.close()
             worker.process.terminate()
         for worker in workers:
             worker.process.join()
+
+
+def _last_results(workers: list[Process]) -> Iterator[Result]:
+    """Ends the workers; gives the results of files that were done, but not yet told so."""
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        with contextlib.suppress(EOFError, ConnectionError):
+            while worker.task:
+                if isinstance(message := worker.pipe.recv(), Result):
+                    worker.task = None
+                    yield message
 
 
 def _free(workers: list[Process], settings: Settings) -> Process:
@@ -210,6 +225,9 @@ def _interrupts_held() -> Generator[None, None, None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it comes with the first process, and would let Ctrl-C through
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -232,7 +250,7 @@ def _serve(pipe: Connection, settings: Settings) -> None:
     try:
         while True:
             pipe.send(work_on(pipe.recv(), pipe.send))
-    except (EOFError, BrokenPipeError):  # the parent is gone
+    except (EOFError, ConnectionError):  # the parent is gone
         return
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to clean up: end without a traceback

@@ -26,6 +26,7 @@ class Encoding:
     container: str = ""
     subtype: str = ""
     video: bool = False  # pictures are copied from the input
+    codec: str = ""  # of ffmpeg, where the input's lost nothing; else the container's own
 
 
 def choose_encoding(target: Path, source: Info) -> Encoding:
@@ -49,7 +50,8 @@ def choose_encoding(target: Path, source: Info) -> Encoding:
     if ffmpeg.executable() is None:
         what = f"{source.channels} channels at {source.sample_rate} Hz as {suffix[1:]}"
         raise EnhanceError(f"{target}: writing {what} needs ffmpeg", "install it, or take .wav")
-    return Encoding(video=source.video and (suffix in VIDEOS or same))
+    video = source.video and (suffix in VIDEOS or same)
+    return Encoding("", source.subtype, video, source.codec) if same and source.codec else Encoding(video=video)
 
 
 def nearest_subtype(suffix: str, subtype: str) -> str:
@@ -140,6 +142,7 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
             container, subtype = encoding.container, encoding.subtype
             writer = SoundFileWriter(temporary, rate, channels, container, subtype, source.tags)
         else:
-            writer = ffmpeg.Encoder(temporary, rate, channels, source.path, encoding.video)
+            more = encoding.video, encoding.codec, encoding.subtype
+            writer = ffmpeg.Encoder(temporary, rate, channels, source.path, *more)
         with contextlib.closing(writer):
             yield Output(target, writer)

@@ -44,14 +44,17 @@ def is_remote(path: Path) -> bool:
 
 @contextlib.contextmanager
 def asking(path: Path) -> Iterator[None]:
-    """EnhanceError with the URL for whatever its file system raises; errors of this machine's pass as they are."""
+    """EnhanceError with the URL for whatever its file system raises, or the name of the file for an OSError here."""
     try:
         yield
     except EnhanceError:
         raise
     except Exception as error:  # each of fsspec's file systems has its own
         if not is_remote(path):
-            raise
+            if not isinstance(error, OSError):
+                raise
+            reason = error.strerror or str(error)
+            raise EnhanceError(f"{error.filename or path}: {reason}", "check the name and the permissions") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, FileNotFoundError):
             raise EnhanceError(f"{path}: there is no such file or bucket", "check the address") from None

@@ -104,6 +104,18 @@ def plan(
     task has a ``problem`` if its output is an input, another one's output, or exists, unless ``force`` or it is
     ``ours``, written by an earlier run.
     """
+    with asking(Path(output or inputs[0])):
+        yield from _planned(inputs, output, keep_noise, plot, force, ours)
+
+
+def _planned(
+    inputs: Sequence[str],
+    output: str | None,
+    keep_noise: bool,
+    plot: bool,
+    force: bool,
+    ours: Callable[[Path], bool],
+) -> Iterator[Task]:
     listings = [_listed(name, output) for name in inputs]
     found = _each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
     first, second = next(found), next(found, None)
@@ -138,7 +150,16 @@ def plan_separation(
     """
     if url := next((name for name in (*inputs, output) if is_url(name)), None):
         raise EnhanceError(f"{url}: only files of this machine are taken apart", "copy it to a folder first")
-    folder = Path(output)
+    with asking(Path(output)):
+        tasks = _planned_separation(inputs, Path(output), names, ending, plot, force)
+    check_folders(tasks)
+    return tasks
+
+
+def _planned_separation(
+    inputs: Sequence[str], folder: Path, names: Sequence[str], ending: str | None, plot: bool, force: bool
+) -> list[SeparationTask]:
+    output = str(folder)
     if folder.exists() and not folder.is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
     tasks = []
@@ -150,7 +171,6 @@ def plan_separation(
         tasks.append(SeparationTask(source, target, parts, target / "spectrograms.png" if plot else None))
         if problem := outputs.problem(tasks[-1]):
             raise EnhanceError(problem)
-    check_folders(tasks)
     return tasks
 
 
@@ -199,17 +219,30 @@ def _each_once(found: Iterable[tuple[Path, Path]]) -> Found:
 def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
     """Sound and video files below ``folder`` by their endings; not hidden, not below ``excluded``.
 
-    In the order of their names, those of a folder before those of the folders in it.
+    In the order of their names, those of a folder before those of the folders in it. A folder that cannot be listed
+    stands for what is in it, so that its reader says why. Links to folders are followed, each folder once.
     """
+    locked: list[Path] = []
+    seen: set[Path] = set()
     with asking(folder):
-        for parent, folders, names in cast(Any, folder).walk() if is_remote(folder) else os.walk(folder):
+        if is_remote(folder):
+            walk = cast(Any, folder).walk()
+        else:
+            walk = os.walk(folder, followlinks=True, onerror=lambda error: locked.append(Path(error.filename)))
+        for parent, folders, names in walk:
             here = place(str(parent))
+            if not is_remote(folder):
+                if here.resolve() in seen:
+                    folders.clear()
+                    continue
+                seen.add(here.resolve())
             folders[:] = sorted(
                 name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded
             )
             for name in sorted(names):
                 if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
                     yield here / name
+        yield from locked
 
 
 def _output_folder(output: str | None, single: bool) -> Path | None:
@@ -282,8 +315,8 @@ def _below(path: Path, folder: Path) -> bool:
 def check_folders(tasks: Iterable[AnyTask]) -> None:
     """EnhanceError unless files can be made where the outputs go, or in the nearest folder above that exists."""
     for folder in {path.parent for task in tasks for path in task.outputs if not is_remote(path)}:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
         try:
+            there = next(path for path in (folder, *folder.parents) if path.exists())
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:

@@ -13,6 +13,7 @@ from toys import noise
 
 from enhance import audio
 from enhance.errors import EnhanceError
+from enhance.inference.output import choose_encoding, written
 
 
 @pytest.mark.parametrize(("subtype", "bits"), [("PCM_U8", 8), ("PCM_16", 16), ("PCM_24", 24)])
@@ -84,6 +85,61 @@ def test_a_stream_of_unknown_length_is_no_cut_off_file(tmp_path: Path, ffmpeg: s
     with audio.opened(tmp_path / "b.wav") as reader:
         assert sum(block.shape[1] for block in audio.blocks(reader, 3000)) == 8000
         assert reader.warning == ""
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x7FFFFF00, 0xFFFFFFDB])
+def test_sizes_that_other_programs_leave_in_a_stream_are_no_promise(tmp_path: Path, size: int):
+    """Of sox and arecord among others, which cannot go back to the header of a pipe."""
+    audio.write(tmp_path / "a.wav", noise(1, 8000), 8000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = size.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    with audio.opened(tmp_path / "a.wav") as reader:
+        assert reader.info.frames == 8000
+        assert sum(block.shape[1] for block in audio.blocks(reader, 3000)) == 8000
+        assert reader.warning == ""
+    assert choose_encoding(tmp_path / "b.wav", reader.info).container == "WAV"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "codec", "subtype"),
+    [
+        ("a.m4a", "-c:a alac -sample_fmt s16p", "alac", "PCM_16"),
+        ("a.m4a", "-c:a alac -sample_fmt s32p -bits_per_raw_sample 24", "alac", "PCM_24"),
+        ("a.mkv", "-c:a flac -sample_fmt s16", "flac", "PCM_16"),
+        ("a.mov", "-c:a pcm_s24le", "pcm_s24le", "PCM_24"),
+        ("a.mov", "-c:a pcm_f32le", "pcm_f32le", "FLOAT"),
+        ("a.wv", "-c:a wavpack -sample_fmt s16p", "wavpack", "PCM_16"),
+    ],
+)
+def test_what_lost_nothing_in_ffmpeg_loses_nothing(tmp_path: Path, ffmpeg: str, name, options, codec, subtype):
+    import subprocess
+
+    source, target = tmp_path / name, tmp_path / f"out{Path(name).suffix}"
+    audio.write(tmp_path / "a.wav", noise(1, 44100, 2), 44100, "PCM_16")
+    command = [ffmpeg, "-loglevel", "error", "-i", str(tmp_path / "a.wav"), *options.split(), str(source)]
+    subprocess.run(command, check=True)
+    wave = audio.read(source)[0]
+    with audio.opened(source) as reader:
+        assert (reader.info.codec, reader.info.subtype) == (codec, subtype)
+        with written(target, reader.info, choose_encoding(target, reader.info)) as output:
+            for block in audio.blocks(reader, 10000):
+                output.write(block)
+            output.finish()
+        assert choose_encoding(tmp_path / "b.wav", reader.info).subtype == subtype
+    np.testing.assert_array_equal(audio.read(target)[0], wave)
+    with audio.opened(target) as again:
+        assert (again.info.codec, again.info.subtype) == (codec, subtype)
+
+
+def test_what_lost_something_has_no_bits(tmp_path: Path, ffmpeg: str):
+    import subprocess
+
+    audio.write(tmp_path / "a.wav", noise(1, 44100), 44100)
+    subprocess.run([ffmpeg, "-loglevel", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
+    about = audio.info(tmp_path / "a.m4a")
+    assert (about.codec, about.subtype) == ("", "")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

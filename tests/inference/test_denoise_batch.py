@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_a_worker_that_is_killed_fails_its_file_alone(tmp_path: Path, untrained:
     assert results["short"].error == ""
     assert (tmp_path / "out/short.wav").exists()
     assert not (tmp_path / "out/long.wav").exists()
+
+
+@pytest.mark.slow
+def test_what_was_done_at_an_interruption_is_told(tmp_path: Path, untrained: str):
+    for number in range(6):
+        audio.write(tmp_path / f"{number}.wav", noise(5, 16000), 16000)
+    tasks = [Task(tmp_path / f"{number}.wav", tmp_path / "out" / f"{number}.wav") for number in range(6)]
+    told = []
+
+    def interrupt(seconds: float) -> None:
+        if len(told) == 2:  # both are in the middle of the next file, or done with it
+            time.sleep(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        told.extend(result.target.name for result in run(tasks, Settings(untrained), 2, interrupt))
+    assert len(told) > 2
+    assert sorted(told) == sorted(path.name for path in (tmp_path / "out").iterdir())
 
 
 def test_unknown_models_and_devices_are_refused_before_the_work(tasks: list[Task], untrained: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +114,30 @@ def test_noise_of_one_may_be_the_output_of_another(corpus: Path):
     (corpus / "in/b.noise.wav").touch()
     with pytest.raises(EnhanceError, match=r"out/b\.noise\.wav: would be written from both"):
         refuse(plan(["in"], "out", keep_noise=True))
+
+
+def test_links_to_folders_are_followed_each_once(corpus: Path):
+    (corpus / "in/deep/up").symlink_to(corpus / "in")
+    (corpus / "in/linked").symlink_to(corpus / "other")
+    (corpus / "in/twice").symlink_to(corpus / "other")
+    found = [source for source, _ in names("in", output="out")]
+    assert found == ["in/a.flac", "in/b.wav", "in/deep/er/c.MP3", "in/linked/b.wav"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(corpus: Path, monkeypatch: pytest.MonkeyPatch):
+    scandir = os.scandir
+
+    def locked(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    assert [source for source, _ in names("in", output="out")] == ["in/a.flac", "in/b.wav", "in/deep"]
+
+
+def test_what_the_system_does_not_even_look_at_is_one_line(corpus: Path):
+    long = "x" * 300 + ".wav"
+    for inputs, output in ((long, None), ("in/b.wav", long), ("in", f"{long}/out")):
+        with pytest.raises(EnhanceError, match="File name too long: check the name"):
+            refuse(plan([inputs], output))
