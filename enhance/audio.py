@@ -156,6 +156,8 @@ def _open(path: Path) -> Reader:
     import soundfile
 
     if path.is_dir():
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise EnhanceError(f"{path}: this folder may not be looked into", "check its permissions")
         raise EnhanceError(f"{path}: is a folder", "give a sound file")
     if not path.exists():
         raise EnhanceError(f"{path}: no such file", "check the name")
