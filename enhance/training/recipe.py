@@ -157,7 +157,10 @@ class Recipe(_Table):
     name: str
     model: str = Field(description="preset")
     model_options: dict[str, Any] = {}
-    init: Path | None = Field(None, description="checkpoint to start from, or the name of a shipped model")
+    init: Path | list[Path] | None = Field(
+        None,
+        description="checkpoint to start from, or the name of a shipped model; of several, the mean of the weights",
+    )
     seed: int = 1
     loss: dict[str, float]
     loss_options: dict[str, dict[str, Any]] = {}

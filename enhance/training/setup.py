@@ -20,6 +20,7 @@ from enhance.models import create, presets
 from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
+from enhance.models.provenance import hours
 from enhance.models.recurrent_hybrid import RecurrentHybrid
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
@@ -74,17 +75,42 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
             raise EnhanceError(f"stages: {recipe.model!r} has no module {stage.train!r}", f"train one of {known}")
     if recipe.auxiliary and len(parts) < 2:
         raise EnhanceError(f"auxiliary: {recipe.model!r} has no estimate before its last", "leave it out")
-    if recipe.init is not None:
-        initial = load_model(recipe.init)
+    if names := _initial(recipe):
         try:
-            _take_over(model, initial)
+            _take_over(model, mean_of(map(load_model, names)))
         except (RuntimeError, ValueError, KeyError):
             raise EnhanceError(
-                f"{recipe.init}: weights of another model than {recipe.model!r}",
+                f"{', '.join(names)}: weights of another model than {recipe.model!r}",
                 "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
                 "or more sources; or leave out init",
             ) from None
     return model, {**presets()[recipe.model][1], **recipe.model_options}
+
+
+def _initial(recipe: Recipe) -> list[str]:
+    """The checkpoints that ``init`` names."""
+    given = recipe.init if isinstance(recipe.init, list) else [recipe.init] if recipe.init else []
+    return [*map(str, given)]
+
+
+def mean_of(models: Iterable[nn.Module]) -> nn.Module:
+    """The first model, with the mean of the weights of all; RuntimeError where they are not alike.
+
+    Runs from the same start stay in the same valley, where the mean is no worse and often better (Wortsman et al. 2022,
+    "Model soups", arXiv 2203.05482).
+    """
+    first, *others = models
+    total = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    for other in others:
+        weights = other.state_dict()
+        if weights.keys() != total.keys():
+            raise RuntimeError("other weights")
+        for name, tensor in total.items():
+            if tensor.is_floating_point():
+                tensor += weights[name]
+    count = 1 + len(others)
+    first.load_state_dict({name: t / count if t.is_floating_point() else t for name, t in total.items()})
+    return first
 
 
 def _take_over(model: nn.Module, initial: nn.Module) -> None:
@@ -112,8 +138,11 @@ def _check_sources(recipe: Recipe, model: nn.Module) -> None:
 
 
 def origin(recipe: Recipe) -> dict[str, Any] | None:
-    """Provenance of the checkpoint that training starts from: hours add up over continuations."""
-    return read_header(find(str(recipe.init)))["provenance"] if recipe.init else None
+    """Provenance of the checkpoint that training starts from: hours add up over continuations.
+
+    Of several, that of the one that was trained longest: they are runs from the same start.
+    """
+    return max((read_header(find(name))["provenance"] for name in _initial(recipe)), key=hours, default=None)
 
 
 def code_version() -> str:

@@ -243,6 +243,20 @@ def test_starts_from_a_checkpoint(store, tmp_path):
         setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
 
 
+def test_starts_from_the_mean_of_several(store, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        loop.train(recipe(store, seed=seed, optim__steps=2), tmp_path / name, resume=False)
+    names = [str(tmp_path / name / loop.LAST) for name in "ab"]
+    one, two = (load_model(name).state_dict() for name in names)
+    mean, _ = setup.build_model(recipe(store, init=names))
+    for name, tensor in mean.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (one[name] + two[name]) / 2)
+    assert setup.origin(recipe(store, init=names))["hours"] == max(read_header(n)["provenance"]["hours"] for n in names)
+    with pytest.raises(EnhanceError, match="weights of another model"):
+        setup.build_model(recipe(store, init=[names[0], "dcunet-s"]))
+
+
 def test_the_best_is_never_worse_than_the_start(store, tmp_path):
     """Training that spoils the weights it began with leaves those as the best."""
     loop.train(recipe(store), tmp_path / "first", resume=False)
