@@ -4,9 +4,11 @@ usage: compare.py DATA [--peers DIR] [--jobs N] [--work DIR]
 
 DATA holds ``noisy/`` and ``clean/`` (Voice Bank+DEMAND p232 for the README). DIR is what ``benchmarks/peers/run.py``
 wrote: ``noisy/<peer>/`` and ``clean/<peer>/``; their scores go to ``benchmarks/peers/scores/<name of DATA>/``, where
-they are taken from unless DIR is given. Writes into ``results/`` the JSON of ``enhance bench``, as ``<name of
-DATA>.json`` and ``<name of DATA>_clean.json``, that of its own clips, and plots; ``report.py`` makes the README of
-them. Scores are kept in the work folder, so that a run that was broken off goes on.
+they are taken from unless DIR is given. Real-time factors are compared on one machine: unless DIR is given, so that the
+peers run here too, a model that has but new weights keeps the one that it had beside them. Writes into ``results/`` the
+JSON of ``enhance bench``, as ``<name of DATA>.json`` and ``<name of DATA>_clean.json``, that of its own clips, and
+plots; ``report.py`` makes the README of them. Scores are kept in the work folder, so that a run that was broken off
+goes on.
 """
 
 from __future__ import annotations
@@ -47,6 +49,22 @@ def bench(work: Path, arguments: list[str], target: Path) -> None:
         sys.exit(found.returncode)
     target.write_bytes(found.stdout)
     print(f"wrote {target}")
+
+
+def speeds(path: Path) -> dict[tuple[str, int, float], float]:
+    """Real-time factors of our models in an earlier result, by name, parameters and cost."""
+    systems = json.loads(path.read_bytes())["systems"] if path.exists() else []
+    return {
+        (row["name"], row["parameters"], row["macs_per_second"]): row["rtf"] for row in systems if row["parameters"]
+    }
+
+
+def with_speeds(path: Path, before: dict[tuple[str, int, float], float]) -> None:
+    """The result with these real-time factors, of models that only have other weights than they had."""
+    found = json.loads(path.read_bytes())
+    for row in found["systems"]:
+        row["rtf"] = before.get((row["name"], row["parameters"], row["macs_per_second"]), row["rtf"])
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def keep(records: Path, peers: Path, target: Path) -> None:
@@ -97,7 +115,10 @@ def main() -> None:
         name = given.removesuffix(".csv")
         options = [given, "--models", ",".join(shipped_denoisers()), "--jobs", str(arguments.jobs)]
         options += [part for folder in folders for part in ("--estimates", f"peers/{kind}/{folder.name}")]
+        before = speeds(RESULTS / f"{name}.json")
         bench(work, [*options, "--records", f"{name}.jsonl", "--resume"], RESULTS / f"{name}.json")
+        if not arguments.peers:
+            with_speeds(RESULTS / f"{name}.json", before)
         if arguments.peers:
             keep(work / f"{name}.jsonl", work / "peers" / kind, scores / kind)
     bench(work, [], RESULTS / "shipped_clips.json")
