@@ -36,7 +36,7 @@ from enhance.models.checkpoint import load_model
 from enhance.training.setup import code_version
 
 SHORT, SHORT_SECONDS = 1000, 2
-MANY, MANY_MINUTES = 8, 10
+MANY, MANY_MINUTES = 8, 30
 STAGE_MINUTES = 4
 CPU = torch.device("cpu")
 CASES = [(16000, 1, "wav", "PCM_16"), (44100, 2, "flac", "PCM_24")]  # rate, channels, ending, subtype
