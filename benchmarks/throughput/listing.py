@@ -53,7 +53,7 @@ class Corpus:
 
         tasks.os.walk, Path.stat, Path.exists = self.walk, pretended_stat, pretended_exists
 
-    def walk(self, folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    def walk(self, folder: Path, **_: object) -> Iterator[tuple[str, list[str], list[str]]]:
         for first in range(0, self.files, FOLDER):
             count = min(FOLDER, self.files - first)
             yield f"{folder}/speaker-{first:06}", [], [f"recording-{take:06}.flac" for take in range(count)]

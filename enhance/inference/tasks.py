@@ -223,7 +223,15 @@ def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
     stands for what is in it, so that its reader says why. Links to folders are followed, each folder once.
     """
     locked: list[Path] = []
-    seen: set[Path] = set()
+    roots = [] if is_remote(folder) else [folder.resolve()]  # and what links lead to
+
+    def leads_elsewhere(link: Path) -> bool:
+        target = link.resolve()
+        if any(target.is_relative_to(root) or root.is_relative_to(target) for root in roots):
+            return False
+        roots.append(target)
+        return True
+
     with asking(folder):
         if is_remote(folder):
             walk = cast(Any, folder).walk()
@@ -231,14 +239,13 @@ def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
             walk = os.walk(folder, followlinks=True, onerror=lambda error: locked.append(Path(error.filename)))
         for parent, folders, names in walk:
             here = place(str(parent))
-            if not is_remote(folder):
-                if here.resolve() in seen:
-                    folders.clear()
-                    continue
-                seen.add(here.resolve())
-            folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and (here / name).resolve() != excluded
-            )
+            folders[:] = [
+                name
+                for name in sorted(folders)
+                if not name.startswith(".")
+                and (here / name).resolve() != excluded
+                and (not roots or not (here / name).is_symlink() or leads_elsewhere(here / name))
+            ]
             for name in sorted(names):
                 if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
                     yield here / name

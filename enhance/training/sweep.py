@@ -12,7 +12,7 @@ from enhance.errors import EnhanceError
 from enhance.files import replacing
 from enhance.models.checkpoint import read_header
 from enhance.training import state as states
-from enhance.training.loop import BEST, LAST, STATE, train
+from enhance.training.loop import BEST, STATE, train
 from enhance.training.recipe import Recipe, read
 from enhance.training.setup import one_process
 
@@ -52,7 +52,7 @@ def _finish(recipe: Recipe, folder: Path) -> None:
 
 def row(name: str, folder: Path) -> dict[str, Any]:
     """What a table needs of a finished run: what it was, its best validation, what it cost, where its weights are."""
-    recipe = Recipe.model_validate(read_header(folder / LAST)["provenance"]["recipe"])
+    recipe = Recipe.model_validate(read_header(folder / BEST)["provenance"]["recipe"])
     state = states.load(folder / STATE)
     best = max(state["history"], key=lambda record: record["score"])
     return {

@@ -77,14 +77,13 @@ def test_runs_of_a_sweep_and_single_ones_are_scored(tmp_path, environment):
         (tmp_path / "data" / kind).mkdir(parents=True)
         for name in ("en-phone", "de-crowd"):
             shutil.copy(clips / kind / f"{name}.flac", tmp_path / "data" / kind)
+    recipe = {"name": "a", "model": "dcunet-s", "loss": {"wsdr": 1.0}, "data": {"path": "x"}}
     for folder in ("grid/bdt-wsdr", "alone"):
         (tmp_path / folder).mkdir(parents=True)
         arguments = {**presets()["dcunet-s"][1], **options}
-        save(tmp_path / folder / loop.BEST, create("dcunet-s", **options), arguments, {})
+        save(tmp_path / folder / loop.BEST, create("dcunet-s", **options), arguments, {"recipe": recipe})
     history = [{"step": 2, "score": 0.25, "scores": {}}, {"step": 4, "score": 0.125, "scores": {}}]
     states.save(tmp_path / "alone" / loop.STATE, {"step": 4, "seconds": 36.0, "history": history})
-    recipe = {"name": "a", "model": "dcunet-s", "loss": {"wsdr": 1.0}, "data": {"path": "x"}}
-    (tmp_path / "alone" / loop.RESOLVED).write_text(json.dumps(recipe))
     row = {"name": "bdt-wsdr", "steps": 5, "hours": 0.5, "seed": 1, "score": 0.2, "checkpoint": "elsewhere"}
     (tmp_path / "grid" / RESULTS).write_text(json.dumps([row]))
     command = [sys.executable, SCRIPT, "open-speech", "data", "grid", "alone", "--jobs", "1", "--output", "."]
