@@ -108,11 +108,13 @@ Masks and losses of the Deep Complex U-Net on the compact model, each run with t
 clips that no run was trained on or chosen by:
 
 ```sh
-enhance train recipes/open-speech/ablation --sweep
-enhance train recipes/open-speech/dcunet10.toml
-python benchmarks/ablation/score.py open-speech DATA runs/open-speech/ablation runs/dcunet10
+enhance train recipes/open-speech/ablation --sweep --set optim.steps=300 --set optim.warmup=50 --set valid.clips=8
+enhance train recipes/open-speech/dcunet10.toml --set optim.steps=2600 --set run.precision=bf16-mixed --set run.compile=true
+python benchmarks/ablation/score.py open-speech DATA runs/open-speech/ablation runs/dcunet10 --limit 60
 python benchmarks/report.py
 ```
+
+Runs of five minutes on one core rank what learns quickly, not what ends best; without these `--set` they take longer.
 
 `polar-wsdr` has the model's own mask, bounded at 2 (BDT is bounded at 1); `magnitude-wsdr` a real mask, which keeps the
 noisy phase. The intervals are those of the clips: another seed may differ by more. The paper's own figures, on other
