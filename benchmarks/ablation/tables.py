@@ -109,7 +109,8 @@ clips that no run was trained on or chosen by:
 
 ```sh
 enhance train recipes/open-speech/ablation --sweep --set optim.steps=300 --set optim.warmup=50 --set valid.clips=8
-enhance train recipes/open-speech/dcunet10.toml --set optim.steps=2600 --set run.precision=bf16-mixed --set run.compile=true
+enhance train recipes/open-speech/dcunet10.toml --set optim.steps=2600 --set run.precision=bf16-mixed \\
+    --set run.compile=true
 python benchmarks/ablation/score.py open-speech DATA runs/open-speech/ablation runs/dcunet10 --limit 60
 python benchmarks/report.py
 ```
