@@ -97,7 +97,7 @@ from pathlib import Path
 from enhance.inference import tasks
 from enhance.inference.records import Records
 
-def walk(folder):
+def walk(folder, **_):
     for number in range(20):
         yield f"{folder}/speaker-{number:06}", [], [f"recording-{take:06}.flac" for take in range(1000)]
 
