@@ -115,7 +115,7 @@ python benchmarks/ablation/score.py open-speech DATA runs/open-speech/ablation r
 python benchmarks/report.py
 ```
 
-Runs of five minutes on one core rank what learns quickly, not what ends best; without these `--set` they take longer.
+Runs as short as these say little of what is best in the end; without the `--set` they take longer.
 
 `polar-wsdr` has the model's own mask, bounded at 2 (BDT is bounded at 1); `magnitude-wsdr` a real mask, which keeps the
 noisy phase. The intervals are those of the clips: another seed may differ by more. The paper's own figures, on other

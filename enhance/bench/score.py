@@ -150,25 +150,24 @@ def _score_source(
     scores: dict[str, float] = {}
     reasons: dict[str, str] = {}
     channels = []
-    jointly = "global_sdr" in metrics  # all channels in one ratio
-    metrics = [name for name in metrics if name != "global_sdr"]
+    by_channel = [name for name in metrics if name != "global_sdr"]
     for channel in range(len(wave)):
         try:
             found, errors = evaluate(
-                metrics, None if reference is None else reference[channel], wave[channel], mixture[channel], rate
+                by_channel, None if reference is None else reference[channel], wave[channel], mixture[channel], rate
             )
         except EnhanceError as error:  # nothing can be scored: NaN in a file, for instance
-            return {}, dict.fromkeys([*metrics, *["global_sdr"] * jointly], str(error))
+            return {}, dict.fromkeys(metrics, str(error))
         channels.append(found)
         reasons.update({name: str(error) for name, error in errors.items()})
-    for name in metrics:
+    for name in by_channel:
         if name not in reasons:
             scores[name] = mean(found[name] for found in channels)
-    if jointly:
+    if "global_sdr" in metrics:
         try:
             if reference is None:
-                raise EnhanceError("needs the reference")
-            scores["global_sdr"] = global_sdr(reference, wave)
+                raise EnhanceError("no clean reference")
+            scores["global_sdr"] = global_sdr(reference, wave)  # all channels in one ratio
         except EnhanceError as error:
             reasons["global_sdr"] = str(error)
     return scores, reasons

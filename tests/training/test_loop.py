@@ -15,7 +15,6 @@ import torch
 
 from enhance.data import shards
 from enhance.data.manifest import scan_folder
-from enhance.data.store import build
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
 from enhance.training import loop, setup
@@ -349,17 +348,6 @@ def test_a_finished_run_says_what_differs(store, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "resumed with another seed" in error
     assert "is finished" in error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rate", [8000, 48000])
-def test_a_denoiser_at_another_rate_is_validated(audio_folders, tmp_path, rate):
-    clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
-    other = build(tmp_path / "data", clips, [], rate, 1)
-    options = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1, "sample_rate": rate}
-    loop.train(recipe(other, model_options=options, optim__steps=1), tmp_path / "run", resume=False)
-    scores = states.load(tmp_path / "run" / loop.STATE)["history"][-1]["scores"]
-    assert 1 < scores["clean"]["pesq"] < 4.65
 
 
 @pytest.mark.slow
