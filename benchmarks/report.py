@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
+from search import tables as search_tables
 from separation import run as separation
 from throughput import tables as throughput_tables
 from training import speed_table
@@ -306,6 +307,7 @@ def main() -> None:
         **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},
         tables.HERE / "README.md": tables.readme(),
         hybrid_tables.HERE / "README.md": hybrid_tables.readme(),
+        search_tables.HERE / "README.md": search_tables.readme(),
         speed_table.HERE / "README.md": speed_table.readme(),
         throughput_tables.HERE / "README.md": throughput_tables.readme(),
         **({separation.HERE / "README.md": separation.readme()} if separation.measured() else {}),

@@ -1,13 +1,12 @@
 """What learns most in the same processor time: variants of the default recipe, one factor changed at a time.
 
-usage: search.py [--minutes M] [--seed N] [--only NAME,NAME] [--output DIR] [--table]
+usage: search.py [--minutes M] [--seed N] [--only NAME,NAME] [--output DIR]
 
 Reads base.toml and variants.toml beside it, and writes results.json there after each run: what is in it is not run
 again, so that the search goes on where it stopped. A run is one process with one thread, mixing included; its number
 of steps is M minutes of processor time (compilation and validation not counted) over that of a step, which is timed
 first. Times of the processor and not of the clock, so that other work beside it matters little.
-
---table prints results.json as Markdown and does nothing else.
+README.md is made from it by ``benchmarks/report.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import tables
 import torch
 
 from enhance.data.mixing import Example
@@ -31,8 +31,7 @@ from enhance.training.recipe import Recipe, read
 from enhance.training.setup import code_version, launch
 from enhance.training.step import Step, new_run
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
+HERE = tables.HERE
 WARM_UP, TIMED = 3, 12  # steps: compilation is in the first ones
 
 
@@ -93,39 +92,9 @@ def run(name: str, changes: list[str], seed: int, minutes: float, output: Path) 
         "data": sources.open_store(recipe).fingerprint,
         "code": code_version(),
         "torch": torch.__version__,
+        "precision": recipe.run.precision,
         "processor": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def load() -> list[dict[str, Any]]:
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown, the best first; PESQ-WB, STOI and SI-SDR are means over the kinds of validation, clean speech aside."""
-    columns = [
-        "variant",
-        "seed",
-        "score",
-        "PESQ-WB",
-        "STOI",
-        "SI-SDR",
-        "clean-PESQ",
-        "steps",
-        "audio-hours",
-        "parameters",
-        "RTF",
-    ]
-    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
-    for row in sorted(rows, key=lambda row: -row["score"]):
-        noisy = [scores for kind, scores in row["scores"].items() if kind != "clean"]
-        pesq, stoi, si_sdr = (sum(s[m] for s in noisy) / len(noisy) for m in ("pesq", "stoi", "si_sdr"))
-        lines.append(
-            f"| {row['name']} | {row['seed']} | {row['score']:.3f} | {pesq:.2f} | {stoi:.3f} | {si_sdr:.1f} "
-            f"| {row['scores']['clean']['pesq']:.2f} | {row['steps']} | {row['audio_hours']:.1f} "
-            f"| {row['parameters'] / 1e3:.0f} k | {row['rtf']:.3f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -134,19 +103,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="names in variants.toml, separated by commas; all unless given")
     parser.add_argument("--output", type=Path, default=Path("runs/search"))
-    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
-    if arguments.table:
-        print(table(load()))
-        return
     variants = tomllib.loads((HERE / "variants.toml").read_text(encoding="utf-8"))
     for name in arguments.only.split(",") if arguments.only else variants:
-        done = {(row["name"], row["seed"], row["minutes"]) for row in load()}
+        done = {(row["name"], row["seed"], row["minutes"]) for row in tables.load()}
         if (name, arguments.seed, arguments.minutes) in done:
             continue
         row = run(name, variants[name], arguments.seed, arguments.minutes, arguments.output)
-        with replacing(RESULTS) as temporary:  # read again: another search may have written beside this one
-            temporary.write_text(json.dumps([*load(), row], indent=1) + "\n", encoding="utf-8")
+        with replacing(
+            HERE / tables.RESULTS
+        ) as temporary:  # read again: another search may have written beside this one
+            temporary.write_text(json.dumps([*tables.load(), row], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
