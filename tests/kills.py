@@ -1,4 +1,4 @@
-"""Commands in processes that are killed, from a server that has imported torch once for all of them."""
+"""Commands in processes of their own, from a server that has imported torch once for all of them; killing these."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ KILLS, ATTEMPTS = 10, 40
 LONGEST = 120.0  # seconds of a process
 
 
-def command(*arguments: object) -> BaseProcess:
-    """``enhance ARGUMENTS...``, started in a process of its own."""
-    process = CONTEXT.Process(target=_run, args=(list(map(str, arguments)),))
+def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A function of a module, in a process of its own."""
+    process = CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
 
 
-def _run(arguments: list[str]) -> None:
+def command(*arguments: object, errors: str | Path = os.devnull, **variables: str) -> BaseProcess:
+    """``enhance ARGUMENTS...`` with these variables of the environment, ``errors`` being the file for stderr."""
+    return start(_run, list(map(str, arguments)), errors, variables)
+
+
+def _run(arguments: list[str], errors: str | Path, variables: dict[str, str]) -> None:
     from enhance.cli import main
 
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as in a command typed by a person
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.environ.update(variables)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
     sys.argv = ["enhance", *arguments]
     main()
 

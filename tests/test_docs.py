@@ -96,18 +96,6 @@ def work(tmp_path: Path, audio_folders: dict[str, Path], ffmpeg: str, store, unt
     return tmp_path
 
 
-def run_here(command: str, cli) -> None:
-    """An ``enhance`` command in this process, which has PyTorch already; lines of a shell in one."""
-    plain, _, target = command.partition(" > ")
-    if not command.startswith("enhance ") or re.search(r"[|<]", command):
-        pages.run(command, Path.cwd())
-        return
-    code, out, error = cli(*shlex.split(pages.shortened(plain))[1:])
-    assert code == 0, f"{command}\n{error}"
-    if target:
-        Path(target).write_text(out, encoding="utf-8")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_and_examples(page, work, cli):
@@ -123,7 +111,7 @@ def test_commands_and_examples(page, work, cli):
         if command in NOT_RUN:
             assert_plausible(command)
         elif command not in ELSEWHERE:
-            run_here(command, cli)
+            pages.run_here(command, cli)
 
 
 def assert_plausible(command: str) -> None:
@@ -180,23 +168,25 @@ def edit(path: Path, text: str) -> None:
 
 IN_ONE_PROCESS = """
 import shlex, sys
+import pytest
 from enhance.cli import main
-for command in sys.argv[1:]:
-    sys.argv = shlex.split(command)
-    main()
+commands = [shlex.split(command) for command in sys.argv[1:]]
+for name, *arguments in commands:
+    sys.argv = [name, *arguments]
+    if name == "enhance":
+        main()
+    else:
+        assert name == "pytest" and pytest.main(arguments) == 0, arguments
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["add-a-model", "add-a-metric"])
-def test_a_model_and_a_metric_in_a_file_each(page, edited):
+def test_a_model_and_a_metric_in_a_file_each(edited):
     """They keep the promises that the tests of the registries hold them to, and work in every command."""
-    commands = [command for command in pages.commands(DOCS / f"{page}.md") if command not in ELSEWHERE]
-    ours = [pages.shortened(command) for command in commands if command.startswith("enhance ")]
-    for command in commands:
-        if command.startswith("pytest "):
-            pages.run(command, edited)
-    pages.run(shlex.join([sys.executable, "-c", IN_ONE_PROCESS, *ours]), edited)
+    printed = [command for page in ("add-a-model", "add-a-metric") for command in pages.commands(DOCS / f"{page}.md")]
+    commands = [pages.shortened(command) for command in printed if command not in ELSEWHERE]
+    assert {command.split()[0] for command in commands} == {"enhance", "pytest"}
+    pages.run(shlex.join([sys.executable, "-c", IN_ONE_PROCESS, *commands]), edited)
 
 
 def test_the_metric_has_a_known_answer(monkeypatch):

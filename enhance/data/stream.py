@@ -111,5 +111,5 @@ class ShardDataset(IterableDataset[Example]):
                 for index in range(skip, len(places)):
                     yield mixer.example(number, index, places[index])
                 skip = 0
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
+        finally:  # a process that is forked while soundfile reads would inherit its lock, locked for ever
+            thread.shutdown(wait=True, cancel_futures=True)

@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,23 @@ def test_a_resumed_loader_goes_on_as_if_it_had_not_stopped(small, monkeypatch, w
     assert len({tuple(pair[0, 0, :5].tolist()) for pair in whole}) == 20
     for taken in (1, 6, 13):
         assert all(map(torch.equal, batches(taken, 20 - taken), whole[taken:]))
+
+
+def test_nothing_reads_on_once_an_iteration_is_over(small, monkeypatch):
+    """A worker process that is forked meanwhile would inherit the locks of the reading thread."""
+    read, reading = Blocks.read, []
+
+    def slow(self: Blocks, block: int):
+        reading.append(block)
+        time.sleep(0.3)
+        reading.remove(block)
+        return read(self, block)
+
+    monkeypatch.setattr(Blocks, "read", slow)
+    examples = ShardDataset(small.folder, CLEAN, SECONDS, 1, 1, 0).examples(0, 1, 0)
+    next(examples)
+    examples.close()
+    assert reading == []
 
 
 def test_long_recordings_are_heard_everywhere_and_short_ones_are_filled(folders, tmp_path):

@@ -1,4 +1,4 @@
-"""Two processes train as one with twice the batch, on the CPU (gloo)."""
+"""Two processes train as one with twice the batch, on the CPU (gloo). Most are forked: importing takes the longest."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
+from kills import LONGEST, command
+from kills import start as begin
 
 from enhance.training import sources
 from enhance.training import state as states
@@ -34,11 +39,6 @@ def write_recipe(path: Path, store, steps: int, batch: int) -> Path:
     return path
 
 
-def start(toml: Path, folder: Path, environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(folder), *options]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
 def losses(folder: Path) -> list[float]:
     rows = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
     return [row["loss"] for row in rows if row["kind"] == "train"]
@@ -53,65 +53,96 @@ def test_the_processes_share_the_examples_out(store, tmp_path):
     assert taken[1] == [33, 34, 35, 39, 40, 41]
 
 
-WITHOUT_BATCH_NORM = """
-import sys
-import torch
-from torch import nn
-from enhance.training import setup, sources, step
-from enhance.data.mixing import Example
-from enhance.training.recipe import read
+def of_rank(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells one of two processes."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    fixed = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    return {**fixed, **{name: str(value) for name, value in own.items()}}
 
-def without_batch_norm(recipe, build=step.build_model):
-    model, arguments = build(recipe)
-    for module in model.modules():
-        if hasattr(module, "norm") and type(module.norm).__name__ == "BatchNorm2d":
-            module.norm = nn.Identity()  # its statistics are those of a process
-    return model, arguments
 
-step.build_model = without_batch_norm
-recipe = read(__import__("pathlib").Path(sys.argv[1]), sys.argv[2:])
-fabric = setup.launch(recipe)
-run, _ = step.new_run(recipe, fabric)
-update = step.Step(recipe, fabric, run)
-batches = iter(sources.batches(recipe, 0, fabric.global_rank, fabric.world_size))
-for _ in range(recipe.optim.steps):
-    values = update([Example(*next(batches)) for _ in range(recipe.optim.accumulate)])
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def pair(toml: Path, folder: Path, *options: str) -> list[BaseProcess]:
+    """``enhance train`` in two processes, as torchrun starts them."""
+    port, options = free_port(), ("--devices", "2", *options)
+    return [
+        command("train", toml, "-o", folder, *options, errors=f"{folder}-{rank}", **of_rank(rank, port))
+        for rank in (0, 1)
+    ]
+
+
+def ended(processes: list[BaseProcess]) -> list[int | None]:
+    """Exit codes; whoever is not done in time is killed."""
+    for process in processes:
+        process.join(LONGEST)
+        process.kill()  # which does nothing to one that is done
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def updates(toml: Path, changes: tuple[str, ...], variables: dict[str, str], path: Path) -> None:
+    """Train without batch norm and write the losses; in a process of its own."""
+    from torch import nn
+
+    from enhance.data.mixing import Example
+    from enhance.training import setup, step
+
+    os.environ.update(variables)
+
+    def without_batch_norm(recipe, build=step.build_model):
+        model, arguments = build(recipe)
+        for module in model.modules():
+            if hasattr(module, "norm") and type(module.norm).__name__ == "BatchNorm2d":
+                module.norm = nn.Identity()  # its statistics are those of a process
+        return model, arguments
+
+    step.build_model = without_batch_norm
+    recipe = read(toml, list(changes))
+    fabric = setup.launch(recipe)
+    run, _ = step.new_run(recipe, fabric)
+    update = step.Step(recipe, fabric, run)
+    batches = iter(sources.batches(recipe, 0, fabric.global_rank, fabric.world_size))
+    found = [
+        update([Example(*next(batches)) for _ in range(recipe.optim.accumulate)])["loss"]
+        for _ in range(recipe.optim.steps)
+    ]
     if fabric.is_global_zero:
-        print(values["loss"], flush=True)
-"""
+        path.write_text(json.dumps(found), encoding="utf-8")
 
 
-@pytest.mark.parametrize("options", [("run.devices=2", "optim.batch=2"), ("optim.accumulate=2", "optim.batch=2")])
-def test_two_processes_or_two_batches_are_one_batch_of_twice_the_size(store, tmp_path, environment, options):
+def test_two_processes_or_two_batches_are_one_batch_of_twice_the_size(store, tmp_path):
     """Without batch norm, whose statistics are those of a batch and process, the losses are the same."""
-    toml = write_recipe(tmp_path / "a.toml", store, 5, 4)
-    program = tmp_path / "program.py"
-    program.write_text(WITHOUT_BATCH_NORM, encoding="utf-8")
-    found = []
-    for changes in ((), options):
-        command = [sys.executable, str(program), str(toml), *changes]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-        assert result.returncode == 0, result.stderr
-        found.append([float(line) for line in result.stdout.splitlines()])
-    assert len(found[0]) == 5
-    assert found[0][0] > found[0][-1]
-    assert found[1] == pytest.approx(found[0], abs=2e-4)
+    toml, port = write_recipe(tmp_path / "a.toml", store, 5, 4), free_port()
+    ways = {
+        "one": (("optim.batch=4",), [{}]),
+        "two batches": (("optim.accumulate=2", "optim.batch=2"), [{}]),
+        "two processes": (("run.devices=2", "optim.batch=2"), [of_rank(0, port), of_rank(1, port)]),
+    }
+    found = {}
+    for name, (changes, ranks) in ways.items():
+        processes = [begin(updates, toml, changes, variables, tmp_path / name) for variables in ranks]
+        assert set(ended(processes)) == {0}, name
+        found[name] = json.loads((tmp_path / name).read_text(encoding="utf-8"))
+    assert len(found["one"]) == 5
+    assert found["one"][0] > found["one"][-1]
+    assert found["two batches"] == pytest.approx(found["one"], abs=2e-4)
+    assert found["two processes"] == pytest.approx(found["one"], abs=2e-4)
 
 
-def test_two_processes_write_once_stop_together_and_resume(store, tmp_path, environment):
+def test_two_processes_write_once_stop_together_and_resume(store, tmp_path):
     toml = write_recipe(tmp_path / "a.toml", store, 6, 2)
     toml.write_text(toml.read_text(encoding="utf-8").replace("[run]\n", "[run]\nlog_every = 1\n"), encoding="utf-8")
-    for folder in ("whole", "parts"):
-        process = start(toml, tmp_path / folder, environment, "--devices", "2")
-        if folder == "parts":
-            wait_for(tmp_path / folder / STATE, process)
-            os.kill(process.pid, signal.SIGTERM)  # the first process only: the other one learns of it
-        error = process.communicate(timeout=120)[1]
-        assert process.returncode == (143 if folder == "parts" else 0), error
+    assert ended(pair(toml, tmp_path / "whole")) == [0, 0]
+    processes = pair(toml, tmp_path / "parts")
+    wait_for(tmp_path / "parts" / STATE, processes[0].is_alive)
+    os.kill(processes[0].pid or 0, signal.SIGTERM)  # the first process only: the other one learns of it
+    assert ended(processes)[0] == 143
     stopped = states.load(tmp_path / "parts" / STATE)["step"]
     assert 2 <= stopped < 6
-    process = start(toml, tmp_path / "parts", environment, "--devices", "2", "--resume")
-    assert process.wait(120) == 0
+    assert ended(pair(toml, tmp_path / "parts", "--resume")) == [0, 0]
     whole, parts = (states.load(tmp_path / name / STATE) for name in ("whole", "parts"))
     assert whole["step"] == parts["step"] == 6
     assert all(torch.equal(tensor, parts["model"][name]) for name, tensor in whole["model"].items())
@@ -120,11 +151,8 @@ def test_two_processes_write_once_stop_together_and_resume(store, tmp_path, envi
     assert (tmp_path / "whole" / BEST).exists()
     assert (tmp_path / "whole" / LAST).exists()
 
-    assert start(toml, tmp_path / "one", environment, "--set", "optim.batch=4").wait(120) == 0
-    assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "one"), abs=0.05)  # but for batch norm
 
-
-def test_two_processes_train_the_modules_of_a_cascade_one_by_one(store, tmp_path, environment):
+def test_two_processes_train_the_modules_of_a_cascade_one_by_one(store, tmp_path):
     """Weights that have no gradient in a stage do not hold up the exchange of those that have."""
     toml = write_recipe(tmp_path / "a.toml", store, 6, 2)
     _, rest = toml.read_text(encoding="utf-8").split("[loss]")
@@ -135,23 +163,23 @@ def test_two_processes_train_the_modules_of_a_cascade_one_by_one(store, tmp_path
         f"[auxiliary]\nsnr = 0.1\n[loss]{rest}log_every = 1\n",
         encoding="utf-8",
     )
-    process = start(toml, tmp_path / "run", environment, "--devices", "2")
-    error = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, error
+    assert ended(pair(toml, tmp_path / "run")) == [0, 0]
     assert len(losses(tmp_path / "run")) == 6
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
-    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+def wait_for(path: Path, running: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not path.exists() and time.monotonic() < deadline and running():
         time.sleep(0.02)
     assert path.exists()
 
 
 def test_a_process_that_is_killed_ends_the_training_with_a_line(store, tmp_path, environment):
+    """Processes that the first one starts itself, as when a person types the command."""
     toml = write_recipe(tmp_path / "a.toml", store, 100000, 2)
-    process = start(toml, tmp_path / "run", environment, "--devices", "2")
-    wait_for(tmp_path / "run" / STATE, process)
+    line = [sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(tmp_path / "run"), "--devices", "2"]
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(tmp_path / "run" / STATE, lambda: process.poll() is None)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     others = [int(child) for child in children if b"enhance.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert len(others) == 1
