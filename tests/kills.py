@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["enhance.training.loop", "torch.utils.tensorboard"])
+CONTEXT.set_forkserver_preload(["enhance.training.loop", "enhance.inference.denoise", "torch.utils.tensorboard"])
 KILLS, ATTEMPTS = 10, 40
 LONGEST = 120.0  # seconds of a process
 
@@ -25,14 +26,21 @@ def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
     return process
 
 
-def command(*arguments: object, errors: str | Path = os.devnull, **variables: str) -> BaseProcess:
-    """``enhance ARGUMENTS...`` with these variables of the environment, ``errors`` being the file for stderr."""
-    return start(_run, list(map(str, arguments)), errors, variables)
+def command(
+    *arguments: object, errors: str | Path = os.devnull, largest: int | None = None, **variables: str
+) -> BaseProcess:
+    """``enhance ARGUMENTS...`` with these variables of the environment.
+
+    ``errors`` is the file for stderr, ``largest`` the number of bytes that a file may have.
+    """
+    return start(_run, list(map(str, arguments)), errors, largest, variables)
 
 
-def _run(arguments: list[str], errors: str | Path, variables: dict[str, str]) -> None:
+def _run(arguments: list[str], errors: str | Path, largest: int | None, variables: dict[str, str]) -> None:
     from enhance.cli import main
 
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as in a command typed by a person
     os.environ.update(variables)
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)

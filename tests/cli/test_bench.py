@@ -118,10 +118,10 @@ def test_processes_change_nothing(pairs: Path):
 def test_killed_and_resumed_is_as_if_it_had_not_stopped(
     cli: Cli, pairs: Path, tmp_path: Path, environment: dict[str, str]
 ):
-    options = ["bench", str(pairs), "-e", str(pairs / "theirs"), "--metrics", "pesq_wb,estoi,wss", "-j", "2"]
+    options = ["bench", str(pairs), "-e", str(pairs / "theirs"), "--metrics", "pesq_wb,estoi,wss"]
     whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    assert cli(*options, "--records", whole)[0] == 0
-    command = [sys.executable, "-m", "enhance.cli", *options, "--records", str(broken)]
+    assert cli(*options, "-j", "1", "--records", whole)[0] == 0
+    command = [sys.executable, "-m", "enhance.cli", *options, "-j", "2", "--records", str(broken)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -132,7 +132,7 @@ def test_killed_and_resumed_is_as_if_it_had_not_stopped(
     process.wait(60)
     _, before = load(broken)
     assert 0 < len(before) < 12
-    code, _, error = cli(*options, "--records", broken, "--resume")
+    code, _, error = cli(*options, "-j", "1", "--records", broken, "--resume")
     assert code == 0, error
 
     def sorted_records(path: Path) -> list[Record]:

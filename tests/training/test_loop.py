@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from kills import command
+from kills import start as begin
 
-from enhance.data import shards
+from enhance.data import mixing, shards
+from enhance.data.dataset import MixtureDataset, loader
 from enhance.data.manifest import scan_folder
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
@@ -308,15 +310,15 @@ def test_sigterm_saves_the_run(store, tmp_path):
         "[optim]\nbatch = 2\nsteps = 100000\n[valid]\nclips = 1\nseconds = 2.0\n"
         '[run]\ncompile = false\nsave_every = 5\nprecision = "32-true"\n'
     )
-    command = [sys.executable, "-m", "enhance.cli", "train", str(toml), "-o", str(tmp_path / "run")]
-    process = subprocess.Popen(command, start_new_session=True)
+    process = command("train", toml, "-o", tmp_path / "run")
     deadline = time.monotonic() + 200
     while not (tmp_path / "run" / loop.STATE).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(worker), signal.SIGTERM)
-    os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(30) == 143
+    for pid in (int(worker), process.pid or 0):
+        os.kill(pid, signal.SIGTERM)
+    process.join(30)
+    assert process.exitcode == 143
     deadline = time.monotonic() + 15
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -353,24 +355,28 @@ def test_a_finished_run_says_what_differs(store, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_worker_that_fails_ends_the_training(store, tmp_path):
     """With its own error, and without a process that waits for another for ever."""
-    program = f"""
-from pathlib import Path
-from enhance.data import mixing
-from enhance.data.dataset import MixtureDataset, loader
+    process = begin(failing_loader, store.folder, tmp_path / "error")
+    process.join(30)
+    process.kill()  # which does nothing to one that is done
+    assert (process.exitcode, (tmp_path / "error").read_text()) == (0, "ZeroDivisionError in a worker")
 
-example = mixing.Mixer.example
-def failing(self, epoch, index):
-    if index > 3:
-        raise ZeroDivisionError("in a worker")
-    return example(self, epoch, index)
-mixing.Mixer.example = failing
-data = MixtureDataset(Path({str(store.folder)!r}), mixing.MixingConfig(), 0.5, 1, 100)
-for batch in loader(data, 2, 1, 0):
-    pass
-"""
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
-    assert result.returncode == 1
-    assert "ZeroDivisionError" in result.stderr
+
+def failing_loader(folder: Path, said: Path) -> None:
+    """In a process of its own: batches until a worker fails, and with what."""
+    multiprocessing.set_start_method("fork", force=True)
+    example = mixing.Mixer.example
+
+    def failing(self: mixing.Mixer, epoch: int, index: int):
+        if index > 3:
+            raise ZeroDivisionError("in a worker")
+        return example(self, epoch, index)
+
+    mixing.Mixer.example = failing  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        for _ in loader(MixtureDataset(folder, mixing.MixingConfig(), 0.5, 1, 100), 2, 1, 0):
+            pass
+    except ZeroDivisionError as error:
+        said.write_text("ZeroDivisionError in a worker" * ("in a worker" in str(error)))
 
 
 def test_what_the_data_lacks_is_said_before_the_work(store, tmp_path):
