@@ -1,12 +1,14 @@
 """Speed of training steps of some recipes, float32 and bfloat16, eager and compiled, threads.
 
-usage: run.py DATA [--threads 1,2] [--models dcunet-10,dcunet-s,separator-s,stems-s] [--steps N]
+usage: run.py DATA [--threads 1,2] [--processes 1,2] [--models dcunet-10,dcunet-s,separator-s,stems-s] [--steps N]
 
 DATA is a prepared data set (``enhance prepare``), for the loader; recipes of stems have noise in its place. Each case
 runs in a process of its own, on random batches, the step alone; before them, the loader alone. With one thread the time
 is the process's processor time, in which other work on the machine counts only for the caches that it takes; with two
 it is wall time, which wants an idle machine. What the processor cannot do is recorded as that. Writes ``results.json``
 here, in which cases that are not run keep what they had; ``README.md`` is made of it by ``benchmarks/report.py``.
+
+Several processes of one thread each train together, as with ``enhance train --devices N``; wall time as well.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
@@ -91,7 +94,9 @@ def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
     from enhance.training.profile import step_alone
     from enhance.training.recipe import read
 
+    processes = case.get("processes", 1)
     changes = [f"data.path={data}", "data.workers=0", f"run.threads={case.get('threads', 1)}", "run.accelerator=cpu"]
+    changes.append(f"run.devices={processes}")
     if "precision" in case:
         changes += [f"run.precision={case['precision']}", f"run.compile={str(case['compile']).lower()}"]
     recipe = read(ROOT / RECIPES[case["model"]], changes)
@@ -107,7 +112,7 @@ def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
         def once() -> object:
             return next(examples)
 
-    clock = time.process_time if case.get("threads", 1) == 1 else time.perf_counter
+    clock = time.process_time if case.get("threads", 1) * processes == 1 else time.perf_counter
     times = []
     for _ in range(WARM_UP + steps):
         began = clock()
@@ -115,24 +120,39 @@ def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
         times.append(clock() - began)
     # Compiling takes part of the first step, and batches of the loader differ in what is done to them.
     found = median(times[WARM_UP:]) if "precision" in case else sum(times[WARM_UP:]) / steps
-    return {"seconds": found, "audio": recipe.optim.batch * recipe.data.seconds, "steps": steps} | {
+    return {"seconds": found, "audio": processes * recipe.optim.batch * recipe.data.seconds, "steps": steps} | {
         "recipe": RECIPES[case["model"]],
         "recipe_steps": recipe.optim.steps,
     }
 
 
-def in_a_process(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
-    """What :func:`measure` finds there."""
+def in_processes(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
+    """What :func:`measure` finds in a process of its own, or in the first of several that train together."""
     command = [sys.executable, __file__, data, "--steps", str(steps), "--case", json.dumps(case)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(case.get("threads", 1))}
-    found = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(found.stdout.splitlines()[-1])
+    environment, count = {**os.environ, "OMP_NUM_THREADS": str(case.get("threads", 1))}, case.get("processes", 1)
+    if count > 1:  # as torchrun starts them
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = str(server.getsockname()[1])
+        environment |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "speed",
+            "GROUP_RANK": "0",
+        }
+        environment |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    ranks = [{"RANK": str(n), "LOCAL_RANK": str(n)} if count > 1 else {} for n in range(count)]
+    started = [subprocess.Popen(command, env=environment | rank, stdout=subprocess.PIPE, text=True) for rank in ranks]
+    texts = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{' '.join(command)}: failed")
+    return json.loads(texts[0].splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--processes", default="1,2")
     parser.add_argument("--models", default=",".join(RECIPES))
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -145,15 +165,20 @@ def main() -> None:
     before = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
     rows = before["rows"] if before.get("machine") == about else {}  # those of another machine have no place here
     models = arguments.models.split(",")
-    grid = product(models, map(int, arguments.threads.split(",")), PRECISIONS, (False, True))
-    cases = [{"model": m, "threads": t, "precision": p, "compile": c} for m, t, p, c in grid]
+    threads, processes = (list(map(int, text.split(","))) for text in (arguments.threads, arguments.processes))
+    grid = product(models, threads, processes, PRECISIONS, (False, True))
+    cases = [
+        {"model": m, "threads": t, "precision": p, "compile": c, **({"processes": n} if n > 1 else {})}
+        for m, t, n, p, c in grid
+        if t == 1 or n == 1
+    ]
     for case in [*({"model": model} for model in models), *cases]:  # the loaders first
         if case.get("precision") == "bf16-mixed" and not about["bfloat16"]:
             found: dict[str, Any] = {"why_not": "processor without bfloat16"}
-        elif int(case.get("threads", 1)) > (about["cores"] or 1):
+        elif int(case.get("threads", 1)) * int(case.get("processes", 1)) > (about["cores"] or 1):
             found = {"why_not": "not so many cores"}
         else:
-            found = in_a_process(case, arguments.data, arguments.steps)
+            found = in_processes(case, arguments.data, arguments.steps)
         name = " ".join(map(str, case.values()))
         print(f"{name}: {found}", flush=True)
         rows[name] = {**case, **found}

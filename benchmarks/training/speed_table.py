@@ -17,8 +17,9 @@ python benchmarks/training/run.py runs/data/open-speech
 python benchmarks/report.py
 ```
 
-With one thread, times are processor time; with two, wall time, of an idle machine. Median of the steps after the first
-two, with the model, the losses and the batches of a recipe.
+With one thread, times are processor time; with two, wall time, of an idle machine, also where the two are processes of
+one thread each, which train together (`enhance train RECIPE --devices 2`). Median of the steps after the first two,
+with the model, the losses and the batches of a recipe, each process having batches of its own.
 """
 STEPS = "| model | threads | precision | | audio s/s | loader, one worker | loader ÷ step |"
 HOURS = """How long the recipes take there, all of their steps at the highest of these speeds:
@@ -56,7 +57,8 @@ def _speed(row: dict[str, Any]) -> float:
 
 
 def _line(row: dict[str, Any], loader: float) -> str:
-    cells = [row["model"], str(row["threads"]), {"32-true": "float32", "bf16-mixed": "bfloat16"}[row["precision"]]]
+    threads = f"{processes} processes" if (processes := row.get("processes", 1)) > 1 else str(row["threads"])
+    cells = [row["model"], threads, {"32-true": "float32", "bf16-mixed": "bfloat16"}[row["precision"]]]
     cells.append("compiled" if row["compile"] else "eager")
     if "why_not" in row:
         cells += [f"– ({row['why_not']})", "", ""]

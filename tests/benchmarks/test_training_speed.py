@@ -32,16 +32,18 @@ def test_every_case_is_measured_once_and_the_table_says_what_cannot_be(modules, 
             "recipe_steps": 4500,
         }
 
-    monkeypatch.setattr(run, "in_a_process", pretended)
-    for threads in ("1", "2"):
-        arguments = ["run.py", "DATA", "--threads", threads, "--output", str(tmp_path / "results.json")]
+    monkeypatch.setattr(run, "in_processes", pretended)
+    for threads, processes in (("1", "1,2"), ("2", "1")):
+        grid = ["--threads", threads, "--processes", processes]
+        arguments = ["run.py", "DATA", *grid, "--output", str(tmp_path / "results.json")]
         monkeypatch.setattr(sys, "argv", arguments)
         run.main()
     steps = [case for case in asked if "precision" in case]
-    assert len(steps) == 16  # of models, threads, eager or compiled: only float32
+    assert len(steps) == 24  # of models, threads or processes, eager or compiled: only float32
     assert {case["precision"] for case in steps} == {"32-true"}
     text = speed_table.readme(tmp_path)
-    assert text.count("– (processor without bfloat16)") == 16
+    assert text.count("– (processor without bfloat16)") == 24
+    assert "| dcunet-s | 2 processes | float32 | compiled | 4.0 |" in text
     assert "| dcunet-10 | 2 | float32 | compiled | 4.0 | 32 | 8.0 |" in text
     assert "| dcunet-s | 1 | float32 | eager | 4.0 | 2 | 0.4 (too slow) |" in text
     assert "| `recipes/musdb/default.toml` | stems-s | 20 | 5 |" in text
