@@ -168,7 +168,7 @@ def _open(path: Path) -> Reader:
     if path.stat().st_size == 0:
         raise EnhanceError(f"{path}: holds no samples", "the file is empty; give a recording")
     try:
-        return SoundFileReader(path, soundfile.SoundFile(path))
+        return SoundFileReader(path, soundfile.SoundFile(os.fsencode(path)))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw
         if ffmpeg.executable() is not None:
             return FfmpegReader(path)
@@ -243,7 +243,7 @@ class SoundFileWriter:
         self.bits = integer_bits(subtype)
         self.path = path
         try:
-            self.sound = soundfile.SoundFile(path, "w", sample_rate, channels, subtype, format=container)
+            self.sound = soundfile.SoundFile(os.fsencode(path), "w", sample_rate, channels, subtype, format=container)
         except soundfile.LibsndfileError as error:  # no room for the header
             raise OSError(error.error_string) from None
         for name, text in tags.items():
@@ -281,7 +281,7 @@ class SoundFileWriter:
 
         self.sound.close()
         try:
-            there = soundfile.info(str(self.path)).frames
+            there = soundfile.info(os.fsencode(self.path)).frames
         except soundfile.LibsndfileError as error:
             raise OSError(str(error)) from None
         if there < self.frames and not self.path.suffix.lower() == ".mp3":

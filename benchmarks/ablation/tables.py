@@ -104,8 +104,8 @@ def readme(folder: Path = HERE) -> str:
     intro = """# The paper's ablation in small
 
 Masks and losses of the Deep Complex U-Net on the compact model, each run with the same examples, steps and seed
-(`recipes/open-speech/ablation/`), and DCUnet-10 as the paper has it (`recipes/open-speech/dcunet10.toml`), scored on
-clips that no run was trained on or chosen by:
+(`recipes/open-speech/ablation/`); and DCUnet-10 as the paper has it (`recipes/open-speech/dcunet10.toml`), which had
+far more steps and was stopped after two hours. All are scored on clips that no run was trained on or chosen by:
 
 ```sh
 enhance train recipes/open-speech/ablation --sweep --set optim.steps=300 --set optim.warmup=50 --set valid.clips=8

@@ -107,13 +107,14 @@ def process(
     head = list(itertools.islice(waiting, AHEAD))
     failed, seconds = check(head, settings)
     if records:
+        records.check(head)
         records.begin()
     counts = {True: 0, False: 0}  # of files that failed, and of those that did not
 
     def finish(result: Result) -> None:
-        _report(result, as_json)
         if records:
             records.write(result, _record(result))
+        _report(result, as_json)
         counts[bool(result.error)] += 1
 
     for result in failed:

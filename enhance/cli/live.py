@@ -73,6 +73,11 @@ def _through_pipe(rate: int | None, channels: int, form: str, model: str, streng
     try:
         if excess := pipe(denoiser, pcm, source, sink, meter):
             warn(f"stdin: ends within a frame: {excess} of its {pcm.frame} bytes were left out")
+    except EnhanceError as error:
+        if not meter.times:
+            raise
+        stderr().print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None  # what was written before is good
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sink.fileno())  # what is buffered goes nowhere, without a complaint
         what = "nobody reads it any more" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
@@ -139,6 +144,8 @@ def _delay(denoiser: Live) -> str:
 
 
 def _report(meter: Meter, as_json: bool, stream: TextIO) -> None:
+    if not meter.times:
+        return
     report = meter.report()
     if as_json:
         print(json.dumps(dataclasses.asdict(report)), file=stream, flush=True)

@@ -21,7 +21,9 @@ def prepare(
     noise: list[Path] = typer.Option([], "--noise", help="Folder of noise recordings."),
     music: list[Path] = typer.Option([], "--music", help="Folder of music."),
     rir: list[Path] = typer.Option([], "--rir", help="Folder of room impulse responses."),
-    rooms: int | None = typer.Option(None, min=0, help="Simulated rooms to add; 300 unless given."),
+    rooms: int | None = typer.Option(
+        None, min=0, help="Simulated rooms to add; 300 unless given (by pyroomacoustics)."
+    ),
     sample_rate: int | None = typer.Option(None, help="In Hz; 16000 unless given."),
     sources: list[Path] = typer.Option(
         [], "--from", help="With a recipe: folder of its unpacked archives, instead of downloading."
@@ -54,6 +56,7 @@ def prepare(
     for option, value in (("--from", sources[0] if sources else None), ("--mirror", mirror)):
         if value is not None:
             raise EnhanceError(f"{option} {value}: {output} has no data.toml", "it is for recipes such as voicebank")
+    from enhance.data import rooms as simulated
     from enhance.data.manifest import read_manifest, scan_folders
     from enhance.data.prepare import Form
     from enhance.data.prepare import prepare as prepare_clips
@@ -61,7 +64,7 @@ def prepare(
     lists = [read_manifest(folder) for folder in data]
     for kind, found in folders.items():
         lists += scan_folders(found, kind)
-    prepare_clips(output, lists, Form(sample_rate or 16000, 300 if rooms is None else rooms, shards, jobs), force)
+    prepare_clips(output, lists, Form(sample_rate or 16000, simulated.count(rooms, 300), shards, jobs), force)
 
 
 def _prepare_recipe(
@@ -74,6 +77,7 @@ def _prepare_recipe(
     jobs: int,
     force: bool,
 ) -> None:
+    from enhance.data import rooms as simulated
     from enhance.data import stems
     from enhance.data.data_recipe import MixRecipe, StemRecipe, read
     from enhance.data.prepare import Form, prepare_recipe
@@ -87,7 +91,7 @@ def _prepare_recipe(
     recipe = read(folder)
     mirror = mirror or os.environ.get("ENHANCE_MIRROR")
     if isinstance(recipe, MixRecipe):
-        form = Form(recipe.sample_rate, recipe.rooms if rooms is None else rooms, shards, jobs)
+        form = Form(recipe.sample_rate, simulated.count(rooms, recipe.rooms), shards, jobs)
         prepare_recipe(recipe, data, sources, mirror, form, force)
         return
     if rooms is not None:

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
+from enhance.console import warn
 from enhance.errors import EnhanceError
 
 
@@ -14,8 +15,20 @@ def simulator() -> ModuleType:
     try:
         import pyroomacoustics
     except ImportError:
-        raise EnhanceError("--rooms needs pyroomacoustics", "pip install 'enhance[rooms]', or give --rooms 0") from None
+        raise EnhanceError("--rooms needs pyroomacoustics", "pip install pyroomacoustics, or give --rooms 0") from None
     return pyroomacoustics
+
+
+def count(asked: int | None, usual: int) -> int:
+    """Rooms to simulate: as many as asked for, else the usual number, or none where pyroomacoustics is missing."""
+    if asked is not None:
+        return asked
+    try:
+        simulator()
+    except EnhanceError:
+        warn("no simulated rooms are added, for want of pyroomacoustics: pip install pyroomacoustics")
+        return 0
+    return usual
 
 
 def simulate(seed: int, sample_rate: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from enhance.audio import info
 from enhance.errors import EnhanceError
-from enhance.files import label, stale
+from enhance.files import label, remove_stale, stale
 from enhance.inference.remote import is_remote, with_copies
 from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, check_folders
 
@@ -55,8 +55,8 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
             for path in task.parts.values() if isinstance(task, SeparationTask) else [task.target]:
                 choose_encoding(path, about)
             seconds += about.seconds
-        except EnhanceError as error:
-            failed.append(Result(task.source, task.target, error=str(error)))
+        except Exception as error:  # one file's trouble is not the others'
+            failed.append(_failed(task, error))
     return failed, 0.0 if any(is_remote(task.source) for task in tasks) else seconds
 
 
@@ -113,14 +113,19 @@ def work_with(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
             if isinstance(task, SeparationTask):
                 return separate_file(task, model, device, settings, progress)
             return with_copies(task, lambda near: denoise_file(near, model, device, settings, progress))
-        except EnhanceError as error:
-            return Result(task.source, task.target, error=str(error))
         except Exception as error:  # one file's trouble is not the others'
-            if os.environ.get("ENHANCE_DEBUG"):
-                raise
-            return Result(task.source, task.target, error=f"{task.source}: {type(error).__name__}: {error}")
+            return _failed(task, error)
 
     return work_on
+
+
+def _failed(task: AnyTask, error: Exception) -> Result:
+    """What an error makes of its file; with ``--debug`` one that is none of ours is raised again."""
+    if isinstance(error, EnhanceError):
+        return Result(task.source, task.target, error=str(error))
+    if os.environ.get("ENHANCE_DEBUG"):
+        raise error
+    return Result(task.source, task.target, error=f"{task.source}: {type(error).__name__}: {error}")
 
 
 def _load(settings: Settings, device: Any = "cpu") -> Any:
@@ -200,6 +205,7 @@ def _receive(worker: Process, progress: Progress) -> Result | None:
         message = worker.pipe.recv()
     except (EOFError, ConnectionError):
         worker.process.join()
+        remove_stale(worker.task.outputs)
         code = worker.process.exitcode
         what = f"{worker.task.source}: its process died (exit code {code})"
         return Result(worker.task.source, worker.task.target, error=f"{what}: try fewer --jobs")
@@ -221,18 +227,19 @@ def _start(settings: Settings) -> Process:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Generator[None, None, None]:
-    """Ctrl-C waits. A process that starts meanwhile never sees it: its imports end without a traceback."""
+    """Signals of the terminal wait. A process that starts meanwhile never sees them: the parent ends it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # it comes with the first process, and would let Ctrl-C through
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    signals = [signal.SIGINT, signal.SIGHUP]
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _serve(pipe: Connection, settings: Settings) -> None:
@@ -242,7 +249,9 @@ def _serve(pipe: Connection, settings: Settings) -> None:
         raise SystemExit(1)  # so that `finally` removes what is half-written
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends us
+    for name in ("SIGINT", "SIGHUP"):  # of the terminal: the parent has them as well, and ends us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(1)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from enhance import __version__
 from enhance.errors import EnhanceError
-from enhance.files import replacing
+from enhance.files import remove_stale, replacing
 from enhance.inference.chunks import flushed_denormals
 from enhance.inference.live import check_streaming
 from enhance.models.checkpoint import shipped
@@ -96,10 +96,16 @@ def export_onnx(model: nn.Module, name: str, target: Path, progress: Callable[[s
     check_packages()
     progress(f"translating {name}")
     program = translate(model, name)
+    remove_stale([target])
     with replacing(target) as temporary:
         program.save(temporary)
         progress("comparing with PyTorch")
-        difference = largest_difference(temporary, model, check_signal(model))
+        try:
+            difference = largest_difference(temporary, model, check_signal(model))
+        except Exception as error:  # onnxruntime's have no class of their own
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise EnhanceError(f"{name}: ONNX Runtime cannot run it", str(error).strip().splitlines()[0]) from None
         if not difference <= TOLERANCE:  # NaN is not
             what = f"{name}: ONNX Runtime differs from PyTorch by {difference:.1e}"
             raise EnhanceError(what, f"at most {TOLERANCE:g} is allowed; nothing was written")
@@ -111,7 +117,9 @@ def check_packages() -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise EnhanceError(f"export needs the package {package}", "pip install 'enhance[export]'") from None
+            raise EnhanceError(
+                f"export needs the package {package}", "pip install onnx onnxscript onnxruntime"
+            ) from None
 
 
 def translate(model: Any, name: str, blocks: int = 1) -> Any:

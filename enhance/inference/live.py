@@ -22,6 +22,7 @@ from enhance.inference.bands import Bands
 from enhance.inference.chunks import Fifo, check_denoiser
 from enhance.inference.denoise import SameRate, chain, check_strength, mixed
 
+LOUDEST = 1e6  # of full scale: what is louder is no sound
 # ffmpeg's and ALSA's names of raw samples -> their type, and what full scale is
 FORMATS = {"s16le": ("<i2", 2.0**15), "s32le": ("<i4", 2.0**31), "f32le": ("<f4", 1.0)}
 
@@ -68,10 +69,10 @@ class Live:
         return self.output.take(len(self.output))
 
     def _denoise(self, wave: np.ndarray) -> None:
-        finite = np.isfinite(wave).all(axis=0)
-        if not finite.all():
-            number = self.taken + int(np.argmin(finite))
-            what = f"the input: sample {number} (at {number / self.sample_rate:.3f} s) is NaN or infinite"
+        sound = (np.abs(wave) < LOUDEST).all(axis=0)  # which NaN is not
+        if not sound.all():
+            number = self.taken + int(np.argmin(sound))
+            what = f"the input: sample {number} (at {number / self.sample_rate:.3f} s) is NaN or far over full scale"
             raise EnhanceError(what, "is --format right?")
         self.taken += wave.shape[1]
         self.output.append(mixed(*self.chain.push(wave), self.strength)[1])

@@ -34,7 +34,7 @@ def check(address: str | None, device: str) -> None:
     Ray itself would try for minutes, and then end the process.
     """
     if importlib.util.find_spec("ray") is None:
-        raise EnhanceError("--engine ray needs the package ray", "pip install 'enhance[ray]'")
+        raise EnhanceError("--engine ray needs the package ray", "pip install ray")
     if device not in ("auto", "cpu"):
         raise EnhanceError(f"--device {device}: on Ray the processors do it", "leave it out, or take --engine local")
     if address in (None, "auto"):
@@ -95,6 +95,12 @@ def spread(tasks: Iterator[Task], cluster: Cluster, progress: Progress) -> Gener
                 result = Result(task.source, task.target, error=f"{what}: is there enough memory?")
             progress(result.seconds)
             yield result
+    except (KeyboardInterrupt, SystemExit):
+        for done in cluster.finished([*flying]):
+            if (result := cluster.result(done, flying[done][0])) is not None:
+                del flying[done]
+                yield result
+        raise
     finally:
         cluster.stop([*flying])
         for task, _ in flying.values():
@@ -124,6 +130,10 @@ class Cluster:
     def wait(self, submitted: Sequence[Any]) -> Any:
         """One of them that is done."""
         return self.ray.wait(submitted)[0][0]
+
+    def finished(self, submitted: Sequence[Any]) -> Sequence[Any]:
+        """Those of them that are done already."""
+        return self.ray.wait(submitted, num_returns=len(submitted), timeout=0)[0] if submitted else []
 
     def result(self, done: Any, task: Task) -> Result | None:
         """What became of a task that is done; None if its worker died."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from enhance.errors import EnhanceError
 from enhance.files import not_written
-from enhance.inference.remote import asking
+from enhance.inference.remote import asking, is_url
 from enhance.inference.tasks import Result, Settings, Task
 
 LONGEST = 1 << 20  # bytes of a line
+BEGINNING = b'{"source": '  # of every line
+PATHS = ("source", "target", "noise", "plot")
 
 
 class Records:
@@ -29,6 +32,7 @@ class Records:
 
         weights = hashlib.sha256(find(settings.model).read_bytes()).hexdigest()[:16]
         self.path = path
+        self.folder = str(Path.cwd())
         self.options = {
             "model": settings.model,
             "weights": weights,
@@ -39,6 +43,7 @@ class Records:
         self.skipped = 0
         self.stamps: dict[Path, dict[str, int]] = {}  # of inputs on the way
         self.whole = 0  # bytes of whole lines
+        self.cut = 0  # bytes of a last line that a kill cut off
         if path.exists():
             self._load()
 
@@ -52,13 +57,14 @@ class Records:
             raise EnhanceError(f"{self.path}: cannot be read ({error.strerror})", "give another --records") from None
         with lines:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST), b""), start=1):
-                if not line.endswith(b"\n") and len(line) < LONGEST:
+                if not line.endswith(b"\n") and BEGINNING[: len(line)] == line[: len(BEGINNING)]:
+                    self.cut = len(line)
                     return
                 try:
-                    record = json.loads(line)
+                    record = _placed(json.loads(line))
                     key, failed = _key(record), bool(record["error"])
                 except (ValueError, KeyError, TypeError):
-                    what = f"{self.path}: line {number} is not of enhance denoise"
+                    what = f"{self.path}: line {number} is none that --records wrote"
                     raise EnhanceError(what, "give another --records") from None
                 target = _digest(record["target"])
                 if not failed:
@@ -70,14 +76,21 @@ class Records:
 
     def wrote(self, path: Path) -> bool:
         """Is it an output of an earlier run?"""
-        return _digest(str(path)) in self.written
+        return _digest(_absolute(str(path), self.folder)) in self.written
+
+    def check(self, tasks: Iterable[Task]) -> None:
+        """EnhanceError if the records have the name of an input or output."""
+        here = _absolute(str(self.path), self.folder)
+        if any(_absolute(str(path), self.folder) == here for task in tasks for path in (task.source, *task.outputs)):
+            raise EnhanceError(f"--records {self.path}: is an input or an output as well", "give another --records")
 
     def begin(self) -> None:
         """Make the file, without the line that was cut off; EnhanceError if it cannot be written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.truncate(self.whole)
+                if self.cut and file.tell() == self.whole + self.cut:  # else another run goes on with it
+                    file.truncate(self.whole)
         except OSError as error:
             raise not_written(self.path, error) from None
 
@@ -93,8 +106,8 @@ class Records:
             stamp = {"size": about.st_size, "mtime_ns": about.st_mtime_ns}
             names = {"source": str(task.source), "target": str(task.target)}
             extras = {"noise": task.noise and str(task.noise), "plot": task.plot and str(task.plot)}
-            key = _key({**names, **extras, **stamp, **self.options})
-            if self.written.get(_digest(names["target"])) == key and all(path.exists() for path in task.outputs):
+            record = _placed({**names, **extras, **stamp, **self.options})
+            if self.written.get(_digest(record["target"])) == _key(record) and _all_there(task):
                 self.skipped += 1
                 continue
             self.stamps[task.source] = stamp
@@ -105,9 +118,32 @@ class Records:
         stamp = self.stamps.pop(result.source, {"size": None, "mtime_ns": None})
         try:
             with self.path.open("ab") as file:
-                file.write(json.dumps({**record, **stamp, **self.options}, default=str).encode() + b"\n")
+                line = {**record, **stamp, **self.options, "folder": self.folder}
+                file.write(json.dumps(line, default=str).encode() + b"\n")
         except OSError as error:
             raise not_written(self.path, error) from None
+
+
+def _all_there(task: Task) -> bool:
+    """Whether all its outputs exist; not, where that is refused: its writer says why."""
+    try:
+        for path in task.outputs:
+            with asking(path):
+                if not path.exists():
+                    return False
+    except EnhanceError:
+        return False
+    return True
+
+
+def _placed(record: dict[str, Any]) -> dict[str, Any]:
+    """With whole paths: names are those of the folder in which the command was given."""
+    folder = record.get("folder") or str(Path.cwd())
+    return {**record, **{name: _absolute(record[name], folder) for name in PATHS if record.get(name)}}
+
+
+def _absolute(name: str, folder: str) -> str:
+    return name if is_url(name) else os.path.normpath(Path(folder, name))
 
 
 def _key(record: dict[str, Any]) -> int:

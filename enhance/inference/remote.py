@@ -74,7 +74,8 @@ def matches(pattern: str) -> list[Path]:
 def with_copies(task: Task, work: Callable[[Task], Result]) -> Result:
     """Do ``work`` with what is remote in a temporary folder: the input is fetched before, outputs are sent when done.
 
-    An output is sent under its own name at once; if one cannot be, the others are taken back. Raises EnhanceError.
+    An output is sent under its own name at once; if one cannot be, those that were not there before are taken back.
+    Raises EnhanceError.
     """
     paths = {name: path for name, path in vars(task).items() if name != "problem" and path is not None}
     far: dict[str, Any] = {name: path for name, path in paths.items() if is_remote(path)}
@@ -106,8 +107,10 @@ def _send(outputs: dict[Path, Any]) -> None:
     try:
         for near, far in reversed(outputs.items()):  # the target last: where it is, all is
             with asking(far):
+                new = len(outputs) > 1 and not far.fs.exists(far.path)
                 far.fs.put_file(str(near), far.path)
-            sent.append(far)
+            if new:
+                sent.append(far)
     except BaseException:
         for far in sent:
             with contextlib.suppress(Exception):

@@ -34,7 +34,7 @@ def portaudio() -> Any:
     try:
         import sounddevice
     except ImportError:
-        raise EnhanceError("live audio needs the package sounddevice", "pip install 'enhance[live]'") from None
+        raise EnhanceError("live audio needs the package sounddevice", "pip install sounddevice") from None
     except OSError:
         hint = "install it (Debian: apt install libportaudio2), or pipe raw samples through --stdin"
         raise EnhanceError("the library PortAudio is missing", hint) from None

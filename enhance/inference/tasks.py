@@ -104,7 +104,7 @@ def plan(
     task has a ``problem`` if its output is an input, another one's output, or exists, unless ``force`` or it is
     ``ours``, written by an earlier run.
     """
-    with asking(Path(output or inputs[0])):
+    with asking(place(output or inputs[0])):
         yield from _planned(inputs, output, keep_noise, plot, force, ours)
 
 

@@ -44,7 +44,7 @@ def dnsmos(estimate: np.ndarray, sample_rate: int) -> Dnsmos:
         except ImportError as error:
             raise EnhanceError(
                 f"DNSMOS needs the package {error.name or 'speechmos'}",
-                "pip install 'enhance[dnsmos]'",
+                "pip install speechmos librosa onnxruntime requests",
             ) from None
         found: Any = package.run(estimate.clip(-1, 1).astype(np.float32), sample_rate)
     return Dnsmos(*(float(found[f"{name}_mos"]) for name in Dnsmos._fields))

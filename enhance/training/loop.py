@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 import time
@@ -55,7 +56,8 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     many steps in a row.
     """
     if (folder / STATE).exists() and not resume:
-        raise EnhanceError(f"{folder}: holds a run already", "give --resume to go on with it, or another --output")
+        go_on = "" if _is_of_another_recipe(folder, recipe) else "--resume to go on with it, or "
+        raise EnhanceError(f"{folder}: holds a run already", f"give {go_on}another --output")
     store = sources.open_store(recipe)
     model, _ = build_model(recipe)
     sources.check_model(recipe, store, model)
@@ -89,6 +91,16 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
         raise EnhanceError("another process of the training died", hint) from error
     finally:
         torch.set_flush_denormal(False)
+
+
+def _is_of_another_recipe(folder: Path, recipe: Recipe) -> bool:
+    """Whether the run in a folder has another model or other data: recipes may have one name."""
+    try:
+        before = json.loads((folder / RESOLVED).read_text(encoding="utf-8"))
+        now = recipe.model_dump(mode="json")
+        return (before["model"], before["data"]["path"]) != (now["model"], now["data"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _compare(recipe: Recipe, fingerprint: str, folder: Path) -> None:

@@ -35,7 +35,7 @@ def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
     try:
         import optuna
     except ImportError:
-        raise EnhanceError("--tune needs the package optuna", "pip install 'enhance[tune]'") from None
+        raise EnhanceError("--tune needs the package optuna", "pip install optuna") from None
     from optuna.study import MaxTrialsCallback
     from optuna.trial import Trial, TrialState
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -205,3 +206,13 @@ def test_help_is_quick(environment: dict[str, str]):
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.slow
+def test_a_name_that_is_not_utf_8(tmp_path: Path, untrained: str, environment: dict[str, str]):
+    name = os.fsdecode(b"\xff.wav")
+    audio.write(tmp_path / "in" / "a.wav", noise(0.1, 16000), 16000)
+    (tmp_path / "in" / "a.wav").rename(tmp_path / "in" / name)
+    command = [sys.executable, "-m", "enhance.cli", "denoise", "in", "-o", "out", "-m", untrained, "--json"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()] == [b"\xff.wav"]

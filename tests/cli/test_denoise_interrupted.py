@@ -86,7 +86,7 @@ def test_killed_it_leaves_no_partial_target_and_the_next_run_cleans_up(long: Pat
     assert sorted(path.name for path in long.parent.iterdir()) == ["clean.wav", "long.wav"]
 
 
-@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
 def test_several_processes_clean_up_even_if_their_parent_is_killed(
     environment: dict[str, str], long: Path, untrained: str, signal_: signal.Signals, code: int
 ):
@@ -98,8 +98,8 @@ def test_several_processes_clean_up_even_if_their_parent_is_killed(
         if out.exists() and len(list(out.iterdir())) == 2:
             break
         time.sleep(0.02)
-    if signal_ == signal.SIGINT:
-        os.killpg(process.pid, signal_)  # a terminal's Ctrl-C reaches them all
+    if signal_ != signal.SIGKILL:
+        os.killpg(process.pid, signal_)  # Ctrl-C in a terminal, or closing it, reaches them all
     else:
         process.send_signal(signal_)
     _, errors = process.communicate(timeout=60)  # until the last of them has closed stderr

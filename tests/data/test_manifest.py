@@ -153,8 +153,15 @@ def test_rooms_that_cannot_be_made_are_said_before_the_work(audio_folders, tmp_p
     monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
     monkeypatch.setattr("enhance.data.store.decode", lambda *_: pytest.fail("decoded for nothing"))
     run = cli("prepare", tmp_path / "data", "--speech", audio_folders["speech"], "--rooms", 2, "--jobs", 1)
-    assert (run.code, "pip install 'enhance[rooms]'" in run.err) == (2, True)
+    assert (run.code, "pip install pyroomacoustics, or give --rooms 0" in run.err) == (2, True)
     assert not (tmp_path / "data").exists()
+
+
+def test_rooms_that_nobody_asked_for_are_left_out_where_they_cannot_be_made(audio_folders, tmp_path, monkeypatch, cli):
+    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
+    run = cli("prepare", tmp_path / "data", "--speech", audio_folders["speech"], "--jobs", 1)
+    assert (run.code, "no simulated rooms are added" in run.err) == (0, True)
+    assert {entry.kind for entry in Store(tmp_path / "data").entries} == {"speech"}
 
 
 def test_recordings_that_are_there_already_are_counted(audio_folders, tmp_path, cli):

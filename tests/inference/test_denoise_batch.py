@@ -60,8 +60,7 @@ def test_a_worker_that_is_killed_fails_its_file_alone(tmp_path: Path, untrained:
     results = {result.source.stem: result for result in run(tasks, Settings(untrained), 2, kill)}
     assert "its process died (exit code -9)" in results["long"].error
     assert results["short"].error == ""
-    assert (tmp_path / "out/short.wav").exists()
-    assert not (tmp_path / "out/long.wav").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["short.wav"]
 
 
 @pytest.mark.slow

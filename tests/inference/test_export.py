@@ -124,7 +124,7 @@ def test_what_cannot_be_exported(
 
 def test_a_missing_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(EnhanceError, match=r"export needs the package onnxscript: pip install 'enhance\[export\]'"):
+    with pytest.raises(EnhanceError, match=r"the package onnxscript: pip install onnx onnxscript onnxruntime"):
         check_packages()
 
 

@@ -98,7 +98,10 @@ def test_what_cannot_go_live():
     live = Live(Late(), 16000, 1)
     live.push(wave)
     wave[0, 64] = np.nan
-    with pytest.raises(EnhanceError, match=r"the input: sample 320 \(at 0.020 s\) is NaN or infinite"):
+    with pytest.raises(EnhanceError, match=r"the input: sample 320 \(at 0.020 s\) is NaN or far over full scale"):
+        live.push(wave)
+    wave[0, 64] = 1e30  # as of another format
+    with pytest.raises(EnhanceError, match="far over full scale: is --format right"):
         live.push(wave)
 
 

@@ -60,6 +60,9 @@ class Pretended:
             return None
         return Result(task.source, task.target, seconds=2.0)
 
+    def finished(self, submitted: list[int]) -> list[int]:
+        return submitted[1:]
+
     def stop(self, submitted: list[Any]) -> None:
         self.stopped += submitted
 
@@ -83,6 +86,17 @@ def test_tasks_are_taken_when_there_is_room(tmp_path: Path):
     next(stream)
     stream.close()
     assert sorted(cluster.stopped) == [0, 1, 2]
+
+
+def test_what_was_done_at_an_interruption_is_told(tmp_path: Path):
+    cluster = Pretended(room=4)
+    stream = spread(listed(tmp_path, 100, []), cluster, lambda seconds: None)
+    told = [next(stream)]
+    told += [stream.throw(KeyboardInterrupt), next(stream)]
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert sorted(result.source.name for result in told) == ["1.wav", "2.wav", "3.wav"]
+    assert cluster.stopped == [0]
 
 
 def test_a_file_whose_worker_dies_is_tried_three_times(tmp_path: Path):
@@ -145,7 +159,7 @@ def test_an_address_where_ray_is_not(cli, monkeypatch: pytest.MonkeyPatch, says:
 def test_without_ray(cli, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, errors = cli("denoise", "a.wav", "--engine", "ray")
-    assert (code, errors) == (2, "error: --engine ray needs the package ray: pip install 'enhance[ray]'\n")
+    assert (code, errors) == (2, "error: --engine ray needs the package ray: pip install ray\n")
 
 
 # A real cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from toys import noise
 
 from enhance import audio
+from enhance.inference.records import Records
+from enhance.inference.tasks import Result, Settings
 
 
 @pytest.fixture
@@ -84,11 +87,53 @@ def test_refused_before_the_work(cli, corpus: Path, untrained: str):
     for wrong in ("{}\n", "0" * (1 << 21)):
         records.write_text(wrong)
         assert cli(*command) == (
-            2, "", f"error: {records}: line 1 is not of enhance denoise: give another --records\n"
+            2, "", f"error: {records}: line 1 is none that --records wrote: give another --records\n"
         )  # fmt: skip
     for wrong in ("in", "/dev/full"):
         code, _, errors = cli(*command[:-1], wrong)
         assert (code, errors) == (2, f"error: {wrong}: is a folder or a device: give another --records\n")
+
+
+def test_other_files_are_not_taken_for_records(cli, corpus: Path, untrained: str):
+    """Without a newline at its end a line looks cut off, but a record begins otherwise."""
+    precious = corpus / "precious.json"
+    precious.write_text('{"my": "settings"}')
+    command = ("denoise", "in/0.wav", "-o", "x.wav", "-m", untrained, "--records")
+    assert "line 1 is none that --records wrote" in cli(*command, precious).err
+    assert precious.read_text() == '{"my": "settings"}'
+    assert "--records x.wav: is an input or an output as well" in cli(*command, "x.wav").err
+    assert not Path("x.wav").exists()
+
+
+def test_names_are_those_of_the_folder_they_were_given_in(cli, corpus: Path, untrained: str, monkeypatch):
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", corpus / "done.jsonl")
+    assert cli(*command).code == 0
+    shutil.copytree("in", "elsewhere/in")
+    Path("elsewhere/out").mkdir()
+    Path("elsewhere/out/1.wav").write_text("somebody's")
+    monkeypatch.chdir("elsewhere")
+    code, _, errors = cli(*command)
+    assert (code, "out/1.wav: exists" in errors, Path("out/1.wav").read_text()) == (2, True, "somebody's")
+    monkeypatch.chdir("..")
+    assert cli(*command, "--json") == (0, "", "3 files were done before\n")
+
+
+def test_two_runs_may_go_on_with_the_same_records(corpus: Path, untrained: str):
+    path = corpus / "done.jsonl"
+    path.write_bytes(b'{"source": "cut o')
+    one, other = Records(path, Settings(untrained)), Records(path, Settings(untrained))
+    one.begin()
+    one.write(Result(Path("a.wav"), Path("b.wav")), {"source": "a.wav", "target": "b.wav", "error": ""})
+    other.begin()
+    assert done(path) == ["a.wav"]
+
+
+@pytest.mark.slow
+def test_what_is_done_is_recorded_where_nobody_reads_stdout(corpus: Path, untrained: str, environment: dict[str, str]):
+    line = f"{sys.executable} -m enhance.cli denoise in/0.wav -o x.wav -m {untrained} --records r --json | head -c 0"
+    subprocess.run(["bash", "-c", line], env=environment, stderr=subprocess.DEVNULL, check=False, timeout=120)
+    assert Path("x.wav").exists()
+    assert done(Path("r")) == ["0.wav"]
 
 
 LISTING = """

@@ -73,6 +73,25 @@ def test_from_there_to_here_and_back(cli, corpus: Content, memory, untrained: st
     assert sorted(path.name for path in Path("both").iterdir()) == ["a.wav", "b.flac"]
 
 
+def test_a_refused_output_takes_back_only_what_is_new(cli, memory, untrained: str, monkeypatch):
+    command = ("denoise", "noisy/a.wav", "-o", "memory://here/x.wav", "-m", untrained, "--keep-noise")
+    put = type(memory).put_file
+
+    def refuse(self, near: str, far: str, **options):
+        if far.endswith("x.wav"):
+            raise PermissionError("no more room")
+        return put(self, near, far, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(memory), "put_file", refuse)
+        assert cli(*command)[0] == 2
+    assert not [name for name in stored(memory) if name.startswith("x.")]
+    assert cli(*command)[0] == 0
+    monkeypatch.setattr(type(memory), "put_file", refuse)
+    assert cli(*command, "--force")[0] == 2
+    assert {"x.wav", "x.noise.wav"} <= stored(memory).keys()
+
+
 def test_what_is_to_be_done(memory):
     def names(*inputs: str, output: str | None = None) -> list[tuple[str, str]]:
         return [(str(task.source), str(task.target)) for task in plan(inputs, output)]
