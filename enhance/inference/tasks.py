@@ -183,6 +183,8 @@ Found = Iterator[tuple[Path, Path]]  # an input file, and its name below the out
 
 def _listed(name: str, output: str | None) -> Found:
     """The input files of an argument; EnhanceError if there are none."""
+    if is_url(name) and not name.endswith("://"):
+        name = name.rstrip("/")  # which https:// would keep, unlike the names of what is in it
     path = place(name)
     with asking(path):
         if not path.is_dir():

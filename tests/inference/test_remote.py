@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -112,6 +114,19 @@ def test_what_is_to_be_done(memory):
     assert not task.target.exists()
 
 
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_a_folder_of_a_web_server(cli, corpus: Content, untrained: str, monkeypatch, ending: str):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:  # of the folder that we are in
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/noisy{ending}"
+        code, _, errors = cli("denoise", address, "-o", "from-the-web", "-m", untrained)
+        server.shutdown()
+    assert code == 0, errors
+    assert sorted(path.name for path in Path("from-the-web").rglob("*.*")) == ["a.wav", "b.flac", "c.wav"]
+
+
 def test_a_bad_one_is_recorded_under_its_url(cli, corpus: Content, memory, untrained: str):
     memory.pipe_file("/here/noisy/bad.wav", b"no sound")
     code, out, errors = cli("denoise", "memory://here/noisy", "-o", "memory://here/clean", "-m", untrained, "--json")
@@ -195,7 +210,7 @@ def test_a_bucket_that_refuses(cli, store: objects.Store, untrained: str):
     hint = "access is refused (AccessDenied): check the credentials and what they allow\n"
     assert (code, errors) == (2, f"error: s3://secret/noisy: {hint}")
     code, _, errors = cli("denoise", "s3://nowhere/noisy/", "-o", "out", "-m", untrained)
-    assert (code, errors) == (2, "error: s3://nowhere/noisy/: no such file: check the name\n")
+    assert (code, errors) == (2, "error: s3://nowhere/noisy: no such file: check the name\n")
     store.room = 3
     code, _, errors = cli("denoise", "noisy", "-o", "s3://speech/clean", "-m", untrained, "--keep-noise")
     assert code == 1
