@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -152,6 +152,11 @@ def opened(path: str | Path) -> Iterator[Reader]:
         reader.close()
 
 
+def _name(path: Path) -> Any:
+    """A path as soundfile takes it; on POSIX a name is bytes, and need not be UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def _open(path: Path) -> Reader:
     import soundfile
 
@@ -168,7 +173,7 @@ def _open(path: Path) -> Reader:
     if path.stat().st_size == 0:
         raise EnhanceError(f"{path}: holds no samples", "the file is empty; give a recording")
     try:
-        return SoundFileReader(path, soundfile.SoundFile(os.fsencode(path)))
+        return SoundFileReader(path, soundfile.SoundFile(_name(path)))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw
         if ffmpeg.executable() is not None:
             return FfmpegReader(path)
@@ -243,7 +248,7 @@ class SoundFileWriter:
         self.bits = integer_bits(subtype)
         self.path = path
         try:
-            self.sound = soundfile.SoundFile(os.fsencode(path), "w", sample_rate, channels, subtype, format=container)
+            self.sound = soundfile.SoundFile(_name(path), "w", sample_rate, channels, subtype, format=container)
         except soundfile.LibsndfileError as error:  # no room for the header
             raise OSError(error.error_string) from None
         for name, text in tags.items():
@@ -281,7 +286,7 @@ class SoundFileWriter:
 
         self.sound.close()
         try:
-            there = soundfile.info(os.fsencode(self.path)).frames
+            there = soundfile.info(_name(self.path)).frames
         except soundfile.LibsndfileError as error:
             raise OSError(str(error)) from None
         if there < self.frames and not self.path.suffix.lower() == ".mp3":

@@ -12,7 +12,7 @@ from typing import Any
 from enhance.errors import EnhanceError
 from enhance.files import not_written
 from enhance.inference.remote import asking, is_url
-from enhance.inference.tasks import Result, Settings, Task
+from enhance.inference.tasks import AnyTask, Result, Settings, Task
 
 LONGEST = 1 << 20  # bytes of a line
 BEGINNING = b'{"source": '  # of every line
@@ -78,7 +78,7 @@ class Records:
         """Is it an output of an earlier run?"""
         return _digest(_absolute(str(path), self.folder)) in self.written
 
-    def check(self, tasks: Iterable[Task]) -> None:
+    def check(self, tasks: Iterable[AnyTask]) -> None:
         """EnhanceError if the records have the name of an input or output."""
         here = _absolute(str(self.path), self.folder)
         if any(_absolute(str(path), self.folder) == here for task in tasks for path in (task.source, *task.outputs)):
