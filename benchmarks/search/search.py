@@ -1,12 +1,11 @@
 """What learns most in the same processor time: variants of the default recipe, one factor changed at a time.
 
-usage: search.py [--minutes M] [--seed N] [--only NAME,NAME] [--output DIR]
+usage: search.py [--steps N] [--seed N] [--only NAME,NAME] [--output DIR]
 
 Reads base.toml and variants.toml beside it, and writes results.json there after each run: what is in it is not run
-again, so that the search goes on where it stopped. A run is one process with one thread, mixing included; its number
-of steps is M minutes of processor time (compilation and validation not counted) over that of a step, which is timed
-first. Times of the processor and not of the clock, so that other work beside it matters little.
-README.md is made from it by ``benchmarks/report.py``.
+again, so that the search goes on where it stopped. A run is one process with one thread, mixing included, and may take
+the processor time of N steps of the base (compilation and validation not counted): steps of both are timed first, in
+turn, so that other work beside them slows both. README.md is made from it by ``benchmarks/report.py``.
 """
 
 from __future__ import annotations
@@ -15,11 +14,14 @@ import argparse
 import json
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tables
 import torch
+from torch import Tensor
 
 from enhance.data.mixing import Example
 from enhance.files import replacing
@@ -35,18 +37,20 @@ HERE = tables.HERE
 WARM_UP, TIMED = 3, 12  # steps: compilation is in the first ones
 
 
-def processor_time_of_a_step(recipe: Recipe) -> float:
-    """Seconds; the lower quartile, since what disturbs only ever adds."""
-    fabric = launch(recipe)
-    run, _ = new_run(recipe, fabric)
-    step = Step(recipe, fabric, run)
-    batches = iter(sources.batches(recipe, 0))
-    times = []
+def seconds_a_step(recipes: list[Recipe]) -> list[float]:
+    """Processor time of a step of each, mixing included; the median of steps that are taken in turn."""
+    turns: list[tuple[Step, Iterator[list[Tensor]]]] = []
+    for recipe in recipes:
+        fabric = launch(recipe)
+        run, _ = new_run(recipe, fabric)
+        turns.append((Step(recipe, fabric, run), iter(sources.batches(recipe, 0))))
+    times: list[list[float]] = [[] for _ in recipes]
     for _ in range(WARM_UP + TIMED):
-        began = time.process_time()
-        step([Example(*next(batches))])
-        times.append(time.process_time() - began)
-    return sorted(times[WARM_UP:])[TIMED // 4]
+        for (step, batches), found in zip(turns, times, strict=True):
+            began = time.process_time()
+            step([Example(*next(batches))])
+            found.append(time.process_time() - began)
+    return [median(found[WARM_UP:]) for found in times]
 
 
 def real_time_factor(model: Any, seconds: float = 20.0) -> float:
@@ -62,12 +66,11 @@ def real_time_factor(model: Any, seconds: float = 20.0) -> float:
     return min(times) / seconds
 
 
-def run(name: str, changes: list[str], seed: int, minutes: float, output: Path) -> dict[str, Any]:
-    """Time a step, train for as many as the budget holds, and tell how it went."""
+def run(name: str, changes: list[str], seed: int, budget: int, output: Path) -> dict[str, Any]:
+    """Time a step, train for as many as take the time of ``budget`` steps of the base, and tell how it went."""
     settings = [f"seed={seed}", *changes]
-    recipe = read(HERE / "base.toml", settings)
-    step = processor_time_of_a_step(recipe)
-    steps = max(1, round(60 * minutes / step))
+    base, step = seconds_a_step([read(HERE / "base.toml", [f"seed={seed}"]), read(HERE / "base.toml", settings)])
+    steps = max(1, round(budget * base / step)) if changes else budget
     settings += [f"optim.steps={steps}", f"valid.every={steps}"]
     recipe = read(HERE / "base.toml", settings)
     folder = output / f"{name.replace(' ', '-')}-{seed}"
@@ -79,8 +82,9 @@ def run(name: str, changes: list[str], seed: int, minutes: float, output: Path) 
         "name": name,
         "changes": changes,
         "seed": seed,
-        "minutes": minutes,
+        "budget": budget,
         "seconds_per_step": step,
+        "base_seconds_per_step": base,
         "steps": steps,
         "audio_hours": steps * sources.examples_per_step(recipe, 1) * recipe.data.seconds / 3600,
         "parameters": parameters(model),
@@ -99,17 +103,17 @@ def run(name: str, changes: list[str], seed: int, minutes: float, output: Path) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="names in variants.toml, separated by commas; all unless given")
     parser.add_argument("--output", type=Path, default=Path("runs/search"))
     arguments = parser.parse_args()
     variants = tomllib.loads((HERE / "variants.toml").read_text(encoding="utf-8"))
     for name in arguments.only.split(",") if arguments.only else variants:
-        done = {(row["name"], row["seed"], row["minutes"]) for row in tables.load()}
-        if (name, arguments.seed, arguments.minutes) in done:
+        done = {(row["name"], row["seed"], row["budget"]) for row in tables.load()}
+        if (name, arguments.seed, arguments.steps) in done:
             continue
-        row = run(name, variants[name], arguments.seed, arguments.minutes, arguments.output)
+        row = run(name, variants[name], arguments.seed, arguments.steps, arguments.output)
         with replacing(
             HERE / tables.RESULTS
         ) as temporary:  # read again: another search may have written beside this one

@@ -13,11 +13,11 @@ BASE = "base"
 METRICS = ("pesq", "stoi", "si_sdr")
 INTRO = """# What learns most in the same time
 
-One factor at a time from `base.toml`, the default recipe in small: each run has the same processor time, mixing
-included (compilation and validation are not counted), the same data and seed, and begins from random weights.
+One factor at a time from `base.toml`, the default recipe in small: each run has the processor time of as many steps of
+the base, mixing included (compilation and validation are not counted), the same data, and begins from random weights.
 
 ```sh
-python benchmarks/search/search.py --minutes MINUTES
+python benchmarks/search/search.py --steps STEPS
 python benchmarks/report.py
 ```
 
@@ -45,7 +45,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Runs that may be compared: of the same time, data, precision and kind of processor; the longest runs first."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        groups[row["minutes"], row["data"], row["precision"], row["processor"]].append(row)
+        groups[row["budget"], row["data"], row["precision"], row["processor"]].append(row)
     return [groups[key] for key in sorted(groups, reverse=True)]
 
 
@@ -84,7 +84,7 @@ def section(rows: list[dict[str, Any]]) -> str:
             f"| {row['parameters'] / 1e3:.0f} k | {row['rtf']:.3f} |"
         )
     note = (
-        f"{first['minutes']:g} minutes of one core a run ({first['processor']}, {first['precision']}); "
+        f"The time of {first['budget']} steps of the base, on one core ({first['processor']}, {first['precision']}); "
         f"data {first['data']}, torch {first['torch']}. RTF: processor time of the model alone on one thread."
     )
     return "\n".join([note, "", *lines])

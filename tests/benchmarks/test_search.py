@@ -26,7 +26,7 @@ def run(name: str, seed: int, pesq: float, **changes) -> dict:
     return {
         "name": name,
         "seed": seed,
-        "minutes": 6.0,
+        "budget": 400,
         "steps": 1234,
         "audio_hours": 3.0,
         "parameters": 105_000,
@@ -57,10 +57,10 @@ def test_gains_are_on_the_base_of_the_same_seed(tables, tmp_path):
 
 
 def test_runs_of_another_length_are_in_a_table_of_their_own(tables, tmp_path):
-    rows = [run("base", 1, 1.5), run("base", 1, 1.7, minutes=12.0), run("muon", 1, 1.6)]
+    rows = [run("base", 1, 1.5), run("base", 1, 1.7, budget=800), run("muon", 1, 1.6)]
     (tmp_path / tables.RESULTS).write_text(json.dumps(rows))
     text = tables.readme(tmp_path)
-    assert text.index("12 minutes of one core") < text.index("| base | 1 | 0.700") < text.index("6 minutes of one core")
+    assert text.index("of 800 steps") < text.index("| base | 1 | 0.700") < text.index("of 400 steps")
     assert "| muon | 1 | 0.600 | 1.70 | +0.10 |" in text
 
 
