@@ -164,6 +164,10 @@ def build_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.O
     weights = dict(model.named_parameters())
     matrices = []
     if optim.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise EnhanceError(
+                "optim.optimizer = muon: this PyTorch has none", "pip install 'torch>=2.9', or take adamw"
+            )
         matrices = [name for name, weight in weights.items() if weight.ndim == 2 and "." in name.removeprefix("net.")]
     rest = [weight for name, weight in weights.items() if name not in matrices]
     found: list[torch.optim.Optimizer] = [

@@ -98,6 +98,17 @@ def test_blocks_come_out_while_the_pipe_is_open_and_ctrl_c_ends_it(start: Start,
 
 
 @pytest.mark.slow
+def test_what_is_no_sound_in_the_middle_is_no_wrong_usage(start: Start, untrained: str):
+    """What was written before stays: exit code 1."""
+    process = start("--stdin", "--rate", 16000, "--model", untrained, "--format", "f32le")
+    wave = np.full(1024, 0.5, "<f4")
+    wave[600] = np.inf
+    output, errors = process.communicate(wave.tobytes())
+    assert (process.returncode, len(output)) == (1, 2 * 256 * 4)
+    assert b"error: the input: sample 600 (at 0.037 s) is NaN or far over full scale: is --format right?" in errors
+
+
+@pytest.mark.slow
 def test_a_reader_that_goes_away(start: Start, untrained: str):
     process = start("--stdin", "--rate", 16000, "--model", untrained)
     assert process.stdin is not None

@@ -88,6 +88,12 @@ class Bessel(Late):
         return torch.special.bessel_j0(estimates), state
 
 
+class Narrow(Late):
+    def stream(self, chunk: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        estimates, state = super().stream(chunk, state)
+        return estimates.bfloat16().sin().float(), state
+
+
 class Branch(Late):
     def stream(self, chunk: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         estimates, state = super().stream(chunk, state)
@@ -106,10 +112,11 @@ class Nonzero(Late):
     [
         (Gain(), "toy: does not stream"),
         (Bessel(), "toy: ONNX cannot express it: .*bessel_j0"),
+        (Narrow(), "toy: ONNX Runtime cannot run it: .*Sin"),
         (Branch(), "toy: ONNX cannot express it: .*data-dependent"),
         (Nonzero(), "toy: ONNX Runtime differs from PyTorch by 5.0e-01: at most 0.0001 is allowed"),
     ],
-    ids=["context", "operator", "branch", "differs"],
+    ids=["context", "operator", "runtime", "branch", "differs"],
 )
 def test_what_cannot_be_exported(
     model: torch.nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

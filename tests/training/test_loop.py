@@ -329,6 +329,10 @@ def test_sigterm_saves_the_run(store, tmp_path):
 
 def test_a_run_of_another_model_is_not_resumed(store, tmp_path):
     loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    with pytest.raises(EnhanceError, match="holds a run already: give --resume to go on with it, or another --output"):
+        loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
+    with pytest.raises(EnhanceError, match="holds a run already: give another --output"):  # recipes of one name
+        loop.train(recipe(store, model="separator-s"), tmp_path, resume=False)
     with pytest.raises(EnhanceError, match="the run of another model"):
         loop.train(recipe(store, model_options={}), tmp_path, resume=True)
 
@@ -342,6 +346,13 @@ def test_what_the_optimiser_is_told_on_resuming_holds(store, tmp_path):
     assert (group["weight_decay"], group["betas"]) == (0.25, (0.5, 0.6))
     with pytest.raises(EnhanceError, match="of another optimizer"):
         loop.train(recipe(store, optim__steps=1, optim__optimizer="muon"), tmp_path, resume=True)
+
+
+def test_an_optimiser_that_an_older_pytorch_lacks(store, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    plan = recipe(store, optim__optimizer="muon")
+    with pytest.raises(EnhanceError, match=r"muon: this PyTorch has none: pip install 'torch>=2\.9'"):
+        new_run(plan, setup.launch(plan))
 
 
 def test_a_finished_run_says_what_differs(store, tmp_path, capsys):
