@@ -21,7 +21,6 @@ from typing import Any
 
 import tables
 import torch
-from torch import Tensor
 
 from enhance.data.mixing import Example
 from enhance.files import replacing
@@ -39,7 +38,7 @@ WARM_UP, TIMED = 3, 12  # steps: compilation is in the first ones
 
 def seconds_a_step(recipes: list[Recipe]) -> list[float]:
     """Processor time of a step of each, mixing included; the median of steps that are taken in turn."""
-    turns: list[tuple[Step, Iterator[list[Tensor]]]] = []
+    turns: list[tuple[Step, Iterator[Any]]] = []
     for recipe in recipes:
         fabric = launch(recipe)
         run, _ = new_run(recipe, fabric)
