@@ -90,6 +90,8 @@ def measure(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
 
 
 def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
+    import torch
+
     from enhance.training import sources
     from enhance.training.profile import step_alone
     from enhance.training.recipe import read
@@ -118,6 +120,8 @@ def _measured(case: dict[str, Any], data: str, steps: int) -> dict[str, Any]:
         began = clock()
         once()
         times.append(clock() - began)
+    if processes > 1:
+        torch.distributed.destroy_process_group()  # else gloo may abort the process at its end
     # Compiling takes part of the first step, and batches of the loader differ in what is done to them.
     found = median(times[WARM_UP:]) if "precision" in case else sum(times[WARM_UP:]) / steps
     return {"seconds": found, "audio": processes * recipe.optim.batch * recipe.data.seconds, "steps": steps} | {

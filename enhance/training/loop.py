@@ -27,7 +27,7 @@ from enhance.training import state as states
 from enhance.training.interruption import Interruption
 from enhance.training.log import Log
 from enhance.training.recipe import Recipe
-from enhance.training.setup import build_model, code_version, launch, origin
+from enhance.training.setup import build_model, code_version, launch, leave, origin
 from enhance.training.step import Run, Step, new_run
 from enhance.training.validate import Scores
 
@@ -83,6 +83,7 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     torch.set_flush_denormal(True)
     try:
         session.go()
+        leave(fabric)
         return run.best
     except RuntimeError as error:  # what the transport raises where the other end is gone
         if fabric.world_size == 1 or not re.search(PEER_LOST, str(error)):

@@ -155,6 +155,12 @@ def code_version() -> str:
     return f"{__version__} ({found.stdout.strip()})"
 
 
+def leave(fabric: Fabric) -> None:
+    """End the connection to the other processes of a run: with its threads, gloo's may abort the process at its end."""
+    if fabric.world_size > 1:
+        torch.distributed.destroy_process_group()
+
+
 def build_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.Optimizer]:
     """AdamW for all parameters, or Muon for the matrices of the hidden layers and AdamW for the rest.
 
