@@ -43,7 +43,7 @@ def _run(arguments: list[str], errors: str | Path, largest: int | None, variable
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as in a command typed by a person
     os.environ.update(variables)
-    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
     sys.argv = ["enhance", *arguments]
     main()
 

@@ -117,9 +117,8 @@ def check_packages() -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise EnhanceError(
-                f"export needs the package {package}", "pip install onnx onnxscript onnxruntime"
-            ) from None
+            hint = f"pip install {' '.join(PACKAGES)}"
+            raise EnhanceError(f"export needs the package {package}", hint) from None
 
 
 def translate(model: Any, name: str, blocks: int = 1) -> Any:

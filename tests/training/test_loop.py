@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -12,10 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from kills import command
-from kills import start as begin
 
-from enhance.data import mixing, shards
-from enhance.data.dataset import MixtureDataset, loader
+from enhance.data import shards
 from enhance.data.manifest import scan_folder
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
@@ -361,33 +358,6 @@ def test_a_finished_run_says_what_differs(store, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "resumed with another seed" in error
     assert "is finished" in error
-
-
-@pytest.mark.slow
-def test_a_worker_that_fails_ends_the_training(store, tmp_path):
-    """With its own error, and without a process that waits for another for ever."""
-    process = begin(failing_loader, store.folder, tmp_path / "error")
-    process.join(30)
-    process.kill()  # which does nothing to one that is done
-    assert (process.exitcode, (tmp_path / "error").read_text()) == (0, "ZeroDivisionError in a worker")
-
-
-def failing_loader(folder: Path, said: Path) -> None:
-    """In a process of its own: batches until a worker fails, and with what."""
-    multiprocessing.set_start_method("fork", force=True)
-    example = mixing.Mixer.example
-
-    def failing(self: mixing.Mixer, epoch: int, index: int):
-        if index > 3:
-            raise ZeroDivisionError("in a worker")
-        return example(self, epoch, index)
-
-    mixing.Mixer.example = failing  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        for _ in loader(MixtureDataset(folder, mixing.MixingConfig(), 0.5, 1, 100), 2, 1, 0):
-            pass
-    except ZeroDivisionError as error:
-        said.write_text("ZeroDivisionError in a worker" * ("in a worker" in str(error)))
 
 
 def test_what_the_data_lacks_is_said_before_the_work(store, tmp_path):
