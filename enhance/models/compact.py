@@ -8,7 +8,9 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
 3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
-5. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
+5. With a ``lookahead``, bands also hear so many of the frames that follow theirs before the blocks see them (a row
+   convolution, Amodei et al. 2016, "Deep Speech 2", arXiv 1512.02595, section 3.7), and the output is as much later.
+6. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
    (equation of the paper's BDT, times a bound) unless ``mask`` says otherwise: at the start of training it is one over
    the number of sources everywhere, so that an untrained network leaves its input alone.
 """
@@ -77,6 +79,7 @@ class MaskNet(nn.Module):
         sources: int = 1,
         channels: int = 1,
         floor: float = 0.0,
+        lookahead: int = 0,
     ) -> None:
         super().__init__()
         inputs = [3 * channels, *widths[:-1]]
@@ -90,6 +93,10 @@ class MaskNet(nn.Module):
         self.blocks = nn.ModuleList(
             TimeFrequencyBlock(widths[-1], self.bands, hidden, recurrence) for _ in range(blocks)
         )
+        self.lookahead = lookahead
+        if lookahead:
+            self.ahead = nn.Linear(lookahead * widths[-1], widths[-1], bias=False)
+            nn.init.zeros_(self.ahead.weight)
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
@@ -107,18 +114,26 @@ class MaskNet(nn.Module):
             self.head.bias.copy_(torch.tensor(start).repeat(sources * channels))
 
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Spectra ``(N, R, F, C, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states."""
+        """Spectra ``(N, R, F, C, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
+
+        With a lookahead the last frames are only listened to: so many fewer are masked.
+        """
         features = self._compress(spectra[:, :, :-1]).flatten(-2)  # (N, R, bins, 3 C)
         x = features
         skips = []
         for encoder in self.encoders:
             x = encoder(x)  # (N, R, K, C), K halved
             skips.append(x)
+        frames = len(x) - self.lookahead
+        if self.lookahead:
+            following = torch.cat([x[n + 1 : n + 1 + frames] for n in range(self.lookahead)], dim=-1)
+            x = x[:frames] + self.ahead(following)
+            spectra, features, skips = spectra[:frames], features[:frames], [skip[:frames] for skip in skips]
         x = x + self.band_embedding
         new_state = []
         for block, previous in zip(self.blocks, state, strict=True):
-            x, following = block(x, previous)
-            new_state.append(following)
+            x, last = block(x, previous)
+            new_state.append(last)
         for decoder in self.decoders:
             x = decoder(x + skips.pop())  # (N, R, K, C), K doubled
         output = self.head(torch.cat((x, features), dim=-1)).float()
@@ -147,7 +162,7 @@ class MaskNet(nn.Module):
 class StreamState:
     """What a stream carries from chunk to chunk; rows are batch x channels."""
 
-    history: Tensor  # the last n_fft - hop samples of the input, (rows, n_fft - hop)
+    history: Tensor  # the last samples of the input, (rows, latency)
     overlap: Tensor  # what the last frames add to the next samples of the output, (rows, S, n_fft - hop)
     lstm: list[State]
 
@@ -158,8 +173,8 @@ class CompactUNet(nn.Module):
     Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
     its own. With ``consistent`` the estimates of several sources sum to the mixture. Of the mixture the share ``floor``
     always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. The model looks ahead no further than one
-    window: ``latency`` is ``n_fft - hop`` samples, and a chunk is a multiple of ``block = hop`` (``n_fft / 2`` unless
-    given; it divides ``n_fft``).
+    window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a multiple
+    of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
     """
 
     def __init__(
@@ -178,6 +193,7 @@ class CompactUNet(nn.Module):
         consistent: bool = False,
         channels: int = 1,
         floor: float = 0.0,
+        lookahead: int = 0,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
@@ -189,9 +205,21 @@ class CompactUNet(nn.Module):
         self.channels = channels
         self.n_fft = n_fft
         self.block = hop or n_fft // 2
-        self.latency = n_fft - self.block
+        self.overlap = n_fft - self.block
+        self.latency = self.overlap + lookahead * self.block
         self.net = MaskNet(
-            n_fft // 2, widths, hidden, blocks, compression, bound, recurrence, mask, len(sources), channels, floor
+            n_fft // 2,
+            widths,
+            hidden,
+            blocks,
+            compression,
+            bound,
+            recurrence,
+            mask,
+            len(sources),
+            channels,
+            floor,
+            lookahead,
         )
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
@@ -212,17 +240,17 @@ class CompactUNet(nn.Module):
         x = chunk.reshape(batch * channels, length)
         if state is None:
             history = x.new_zeros(x.shape[0], self.latency)
-            overlap = x.new_zeros(x.shape[0], len(self.sources), self.latency)
+            overlap = x.new_zeros(x.shape[0], len(self.sources), self.overlap)
             rows = x.shape[0] // self.channels  # of the network: channels that are seen together are one
             lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
             state = StreamState(history, overlap, lstm)
-        x = torch.cat((state.history, x), dim=-1)  # (R, n_fft - hop + T)
+        x = torch.cat((state.history, x), dim=-1)  # (R, latency + T)
         spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, self.channels))  # (R, C, F, N)
         masked, lstm = self.net(torch.view_as_real(spectra.permute(3, 0, 2, 1)), state.lstm)  # (N, R, F, S, C, 2)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
         y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
-        y = torch.cat((y[..., : self.latency] + state.overlap, y[..., self.latency :]), dim=-1)
+        y = torch.cat((y[..., : self.overlap] + state.overlap, y[..., self.overlap :]), dim=-1)
         following = StreamState(x[:, length:], y[..., length:], lstm)
         estimates = y[..., :length]
         if self.consistent:

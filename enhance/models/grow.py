@@ -12,11 +12,12 @@ from enhance.nn.recurrent import TimeFrequencyBlock
 
 
 def grow(large: CompactUNet, small: CompactUNet) -> None:
-    """Put the function of ``small`` into ``large``, which has more ``blocks``, a larger ``hidden``, more ``sources``.
+    """Put the function of ``small`` into ``large``, which has more of hidden, blocks, lookahead or sources.
 
     New LSTM units keep their random input weights, but nothing hears them yet: the weights from them are zero,
     as are the last layers of new blocks, which are residual (after Chen et al. 2016, "Net2Net", arXiv
-    1511.05641). Gradients reach those zeros first, then what is behind them. Sources are known by their names: new
+    1511.05641). Gradients reach those zeros first, then what is behind them. With more lookahead the function begins
+    as many frames of silence earlier. Sources are known by their names: new
     ones begin as in a new model, and ``consistent`` may differ. Raises ValueError where the two differ in anything
     else.
     """
@@ -38,6 +39,8 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
                 grown[name][2 * place : 2 * place + 2] = weights[name][2 * number : 2 * number + 2]
         elif name in weights:
             grown[name] = _widened(name, tensor, weights[name])
+        elif name == "net.ahead.weight":
+            grown[name] = torch.zeros_like(tensor)
         elif re.fullmatch(r"net\.blocks\.\d+\..*", name):
             grown[name] = tensor
         else:
@@ -70,6 +73,6 @@ def _widened(name: str, large: Tensor, small: Tensor) -> Tensor:
             else:
                 rows.copy_(small[gate * old : gate * old + old])
         return grown
-    if name.endswith("time_out.weight"):
+    if name.endswith(("time_out.weight", "ahead.weight")) and small.shape[1] < large.shape[1]:
         return torch.cat((small, torch.zeros_like(large[:, small.shape[1] :])), dim=1)
     raise ValueError(f"{name} is {tuple(small.shape)} in the smaller model, {tuple(large.shape)} in the larger one")

@@ -13,6 +13,8 @@ SMALL = {"widths": [4, 6, 8], "hidden": 8, "blocks": 2}
 OPTIONS = [
     {"hop": 128},
     {"hop": 64},
+    {"lookahead": 2},
+    {"lookahead": 3, "hop": 128},
     {"n_fft": 640},
     {"recurrence": "mingru"},
     {"hop": 128, "recurrence": "mingru"},
@@ -33,7 +35,8 @@ def test_the_stream_is_the_whole_later(options, settle):
     torch.manual_seed(1)
     model = settle(CompactUNet(**SMALL, **options))
     hop = options.get("hop", options.get("n_fft", 512) // 2)
-    assert (model.block, model.latency) == (hop, options.get("n_fft", 512) - hop)
+    latency = options.get("n_fft", 512) - hop + options.get("lookahead", 0) * hop
+    assert (model.block, model.latency) == (hop, latency)
     wave = 0.1 * torch.randn(2, 1, 20 * model.block, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         whole = model(wave)
