@@ -33,6 +33,7 @@ from enhance.training.setup import code_version, launch
 from enhance.training.step import Step, new_run
 
 HERE = tables.HERE
+torch._dynamo.config.recompile_limit = 64  # both models are compiled in this process, shape by shape
 WARM_UP, TIMED = 3, 12  # steps: compilation is in the first ones
 
 

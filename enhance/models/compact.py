@@ -118,30 +118,40 @@ class MaskNet(nn.Module):
 
         With a lookahead the last frames are only listened to: so many fewer are masked.
         """
+        x, features, skips = self._encode(spectra)
+        frames = len(x)
+        new_state = []
+        for block, previous in zip(self.blocks, state, strict=True):
+            x, last = block(x, previous)
+            new_state.append(last)
+        return self._decode(x, features[:frames], [skip[:frames] for skip in skips], spectra[:frames]), new_state
+
+    # What is before and after the recurrence, which a compiler leaves out, are functions: each is then compiled whole.
+
+    def _encode(self, spectra: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The bands ``(N, R, K, C)`` that the blocks begin with, the input's features and the encoders' outputs."""
         features = self._compress(spectra[:, :, :-1]).flatten(-2)  # (N, R, bins, 3 C)
         x = features
         skips = []
         for encoder in self.encoders:
             x = encoder(x)  # (N, R, K, C), K halved
             skips.append(x)
-        frames = len(x) - self.lookahead
         if self.lookahead:
+            frames = len(x) - self.lookahead
             following = torch.cat([x[n + 1 : n + 1 + frames] for n in range(self.lookahead)], dim=-1)
             x = x[:frames] + self.ahead(following)
-            spectra, features, skips = spectra[:frames], features[:frames], [skip[:frames] for skip in skips]
-        x = x + self.band_embedding
-        new_state = []
-        for block, previous in zip(self.blocks, state, strict=True):
-            x, last = block(x, previous)
-            new_state.append(last)
-        for decoder in self.decoders:
-            x = decoder(x + skips.pop())  # (N, R, K, C), K doubled
+        return x + self.band_embedding, features, skips
+
+    def _decode(self, x: Tensor, features: Tensor, skips: list[Tensor], spectra: Tensor) -> Tensor:
+        """The masked spectra of what the blocks make of the bands."""
+        for decoder, skip in zip(self.decoders, reversed(skips), strict=True):
+            x = decoder(x + skip)  # (N, R, K, C), K doubled
         output = self.head(torch.cat((x, features), dim=-1)).float()
         mask = self._mask(output.unflatten(-1, (-1, self.channels, 2)))  # (N, R, bins, S, C, 2)
         mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, C, 2): the Nyquist bin as its neighbour
         re, im = spectra[..., None, :, 0], spectra[..., None, :, 1]
         m_re, m_im = mask[..., 0], mask[..., 1]
-        return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1), new_state
+        return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1)
 
     def _compress(self, spectra: Tensor) -> Tensor:
         """Real and imaginary part with the modulus raised to ``compression``, and that modulus itself."""

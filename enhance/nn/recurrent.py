@@ -33,12 +33,18 @@ class TimeFrequencyBlock(nn.Module):
         self.band_mlp = nn.Sequential(nn.Linear(bands, 2 * bands), nn.GELU(), nn.Linear(2 * bands, bands))
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        frames, rows, bands, channels = x.shape
-        sequences = self.time_norm(x).reshape(frames, rows * bands, channels)
-        hidden, state = self.lstm(sequences, state)  # (N, R * K, hidden)
+        hidden, state = self.lstm(self._sequences(x), state)  # (N, R * K, hidden)
+        return self._mixed(x, hidden), state
+
+    # A compiler leaves the LSTM out: what is before and behind it are functions, each then compiled whole.
+
+    def _sequences(self, x: Tensor) -> Tensor:
+        return self.time_norm(x).flatten(1, 2)  # (N, R * K, C)
+
+    def _mixed(self, x: Tensor, hidden: Tensor) -> Tensor:
         x = x + self.time_out(hidden).reshape(x.shape)
         mixed = self.band_mlp(self.band_norm(x).transpose(2, 3))  # (N, R, C, K)
-        return x + mixed.transpose(2, 3), state
+        return x + mixed.transpose(2, 3)
 
 
 class MinGRU(nn.Module):
