@@ -41,6 +41,7 @@ KINDS = {  # of models, for their cards
 # When to choose which: a preset without a line here is an error.
 CHOICE = {
     "dcunet-s": "real time, any CPU, anything without a reason for another",
+    "dcunet-m": "files, and live sound where a tenth of a second does not matter",
     "separator-s": "speech, music and noise apart, in real time",
     "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from enhance.stft import stft
 
 EPS = 1e-8
+LOWEST_POWER = 1e-12  # full scale is 1
 LISTENING_LEVEL = 79.0  # dB SPL at which PESQ plays active speech
 BARK_BANDS = 49  # of PESQ-WB, up to 8 kHz
 SEGMENT, SEGMENT_STEP = 30, 5  # frames of STOI's segments, and from one to the next
@@ -25,17 +26,17 @@ def pesq_like(estimate: Tensor, target: Tensor, mixture: Tensor, sample_rate: in
     """PESQ's distance to the target, the mean over utterances ``(..., time)``: 0 is perfect, 4.5 is bad.
 
     The disturbances of ITU-T P.862 (section 10.2) as Martín-Doñas et al. 2018 made them a loss ("PMSQE",
-    IEEE SPL 25(11)): spectra of 32 ms to Bark bands, to loudness (Zwicker); what is louder or quieter than
-    the target by more than masking hides is the symmetric disturbance, what was added the asymmetric one;
-    ``0.1 * d + 0.0309 * da``, frames and seconds joined by the norms of P.862. Utterances with a silent
-    target count nothing.
+    IEEE SPL 25(11)): both signals at the same level, spectra of 32 ms to Bark bands, the estimate's colouring
+    and its slow changes of gain allowed for, to loudness (Zwicker); what is louder or quieter than the target by
+    more than masking hides is the symmetric disturbance, what was added the asymmetric one; ``0.1 * d + 0.0309 * da``,
+    frames and seconds joined by the norms of P.862. Utterances with a silent target count nothing. Blind to the level
+    of the estimate: another loss has to see to that.
     """
-    level = target.square().mean(-1, keepdim=True)
-    defined = level[..., 0] > EPS
-    gain = (level + EPS).rsqrt()  # one for both: a wrong level is an error like any other
-    n_fft = sample_rate * 32 // 1000
-    reference = _bark_power(target * gain, n_fft, sample_rate)  # (..., bands, frames)
-    degraded = _bark_power(estimate * gain, n_fft, sample_rate)
+    defined = target.square().mean(-1) > EPS
+    reference = _bark_power(target, sample_rate)  # (..., bands, frames)
+    degraded = _bark_power(estimate, sample_rate)
+    reference = reference * _colouring(reference, degraded, sample_rate)
+    degraded = degraded * _frame_gain(reference, degraded, sample_rate)
     loud_reference, loud_degraded = _loudness(reference, sample_rate), _loudness(degraded, sample_rate)
     difference = loud_degraded - loud_reference
     masked = 0.25 * torch.minimum(loud_degraded, loud_reference)
@@ -52,6 +53,35 @@ def pesq_like(estimate: Tensor, target: Tensor, mixture: Tensor, sample_rate: in
     return distance.sum() / defined.sum().clamp(min=1)
 
 
+def _colouring(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:
+    """What the target is to be multiplied by, ``(..., bands, 1)``, to sound as the estimate does on the whole.
+
+    P.862, section 10.2.4: the ratio of the mean audible power in each band, of the frames that are not silent, of 20 dB
+    at most.
+    """
+    audible = 100 * _threshold(sample_rate).to(reference).unsqueeze(-1)
+    active = (reference.sum(-2, keepdim=True) > 1e5).to(reference)
+    frames = active.sum(-1, keepdim=True).clamp(min=1)
+    means = [
+        torch.where(power > audible, power * active, 0.0).sum(-1, keepdim=True) / frames
+        for power in (reference, degraded)
+    ]
+    return ((means[1] + 1000) / (means[0] + 1000)).clamp(0.01, 100)
+
+
+def _frame_gain(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:
+    """What the estimate is to be multiplied by, ``(..., 1, frames)``, to be as loud as the target.
+
+    P.862, section 10.2.5: the ratio of the audible power of each frame, smoothed over time, where P.862's filter is cut
+    off after one frame.
+    """
+    threshold = _threshold(sample_rate).to(reference).unsqueeze(-1)
+    sums = [torch.where(power > threshold, power, 0.0).sum(-2, keepdim=True) for power in (reference, degraded)]
+    ratio = (sums[0] + 5e3) / (sums[1] + 5e3)
+    previous = torch.cat((ratio[..., :1], ratio[..., :-1]), dim=-1)
+    return (0.2 * previous + 0.8 * ratio).clamp(3e-4, 5)
+
+
 def _over_time(frames: Tensor) -> Tensor:
     """P.862, equations 24 and 25: the norm of order 6 over 20 frames, then of order 2 over these."""
     span = min(20, frames.shape[-1])
@@ -60,11 +90,19 @@ def _over_time(frames: Tensor) -> Tensor:
     return (worst.square().mean(-1) + EPS).sqrt()
 
 
-def _bark_power(wave: Tensor, n_fft: int, sample_rate: int) -> Tensor:
-    """Power in Bark bands ``(..., bands, frames)``, 10^(dB SPL / 10), of a wave of RMS one."""
+def _bark_power(wave: Tensor, sample_rate: int) -> Tensor:
+    """Power in Bark bands ``(..., bands, frames)``, 10^(dB SPL / 10), at the listening level.
+
+    Which is that of the band of telephones, 350 to 3250 Hz, as in P.862, section 10.1.
+    """
+    n_fft = sample_rate * 32 // 1000
     spectrum = torch.view_as_real(stft(wave, n_fft, n_fft // 2)).square().sum(-1)  # (..., F, frames)
-    power = spectrum * (2 / (0.375 * n_fft**2)) * 10 ** (LISTENING_LEVEL / 10)  # 0.375: a Hann window's mean square
-    return torch.matmul(_bark_bands(n_fft, sample_rate).to(power), power)
+    spectrum = spectrum * (2 / (0.375 * n_fft**2))  # 0.375: a Hann window's mean square
+    frequencies = torch.arange(n_fft // 2 + 1, device=wave.device) * sample_rate / n_fft
+    heard = ((frequencies > 350) & (frequencies < 3250)).to(spectrum)
+    level = torch.matmul(heard, spectrum).mean(-1)[..., None, None]
+    power = torch.matmul(_bark_bands(n_fft, sample_rate).to(spectrum), spectrum)
+    return power * (10 ** (LISTENING_LEVEL / 10) / (level + LOWEST_POWER))
 
 
 def _loudness(power: Tensor, sample_rate: int) -> Tensor:

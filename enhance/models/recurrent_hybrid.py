@@ -81,9 +81,12 @@ class RecurrentHybrid(nn.Module):
         return self.estimates(mixture)[-1]
 
     def estimates(self, mixture: Tensor, trained: str | None = None) -> list[Tensor]:
-        """What each module makes of it, as :meth:`Hybrid.estimates`; after its end the mixture is silent."""
+        """What each module makes of it, as :meth:`Hybrid.estimates`; after its end the mixture is silent.
+
+        Not in training, whose segments are of the middle of a recording: there the waveform module sees no further.
+        """
         length = mixture.shape[-1]
-        padded = F.pad(mixture, (0, self.right))
+        padded = mixture if self.training else F.pad(mixture, (0, self.right))
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained != "waveform"):
             found = [self.spectrogram(padded)]
         if trained != "spectrogram":
