@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import typer
 
@@ -10,7 +11,7 @@ DEFAULT_MODEL = "separator-s"
 
 
 def separate(
-    inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns."),
+    inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns, URLs of such."),
     output: str = typer.Option(..., "--output", "-o", metavar="DIR", help="Folder: DIR/TRACK/SOURCE.wav."),
     model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
     blend: str | None = typer.Option(
@@ -30,6 +31,11 @@ def separate(
     ),
     jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
     force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
+    records: Path | None = typer.Option(
+        None,
+        "--records",
+        help="Write a JSON line for each file there; run again, only what is missing or changed is done.",
+    ),
     plot: bool = typer.Option(
         False, "--plot", help="Draw spectrograms of the input and of each part to DIR/TRACK/spectrograms.png."
     ),
@@ -43,6 +49,7 @@ def separate(
     from enhance.cli.denoise import process
     from enhance.inference.batch import run
     from enhance.inference.blend import load_blend
+    from enhance.inference.records import Records
     from enhance.inference.separate import check_wiener, choose_parts
     from enhance.inference.tasks import Settings, plan_separation
     from enhance.models.checkpoint import load_model
@@ -53,8 +60,13 @@ def separate(
     if wiener:
         check_wiener(network)
     suffix = f".{ending.removeprefix('.').lower()}" if ending else None
-    tasks = plan_separation(inputs, output, names, suffix, plot, force)
     settings = Settings(
         blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
     )
-    process(tasks, settings, functools.partial(run, jobs=jobs), as_json)
+    run_jobs = functools.partial(run, jobs=jobs)
+    if records is None:
+        process(plan_separation(inputs, output, names, suffix, plot, force), settings, run_jobs, as_json)
+        return
+    kept = Records(records, settings)
+    tasks = plan_separation(inputs, output, names, suffix, plot, force, kept.wrote)
+    process(kept.missing(tasks), settings, run_jobs, as_json, kept)

@@ -111,7 +111,7 @@ def work_with(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
             return Result(task.source, task.target, error=task.problem)
         try:
             if isinstance(task, SeparationTask):
-                return separate_file(task, model, device, settings, progress)
+                return with_copies(task, lambda near: separate_file(near, model, device, settings, progress))
             return with_copies(task, lambda near: denoise_file(near, model, device, settings, progress))
         except Exception as error:  # one file's trouble is not the others'
             return _failed(task, error)

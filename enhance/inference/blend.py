@@ -28,7 +28,7 @@ from enhance.errors import EnhanceError
 from enhance.files import replacing
 from enhance.inference.chunks import Fifo
 from enhance.inference.denoise import chain
-from enhance.models.checkpoint import load_model
+from enhance.models.checkpoint import find, load_model
 
 Weights = dict[str, dict[str, float]]  # source -> model -> weight
 
@@ -102,6 +102,12 @@ class Blended:
 
 def load_blend(path: str | Path, device: str | torch.device = "cpu") -> Blend:
     """The blend of a TOML file, its models in evaluation mode; EnhanceError for a file that is none."""
+    files, weights = read_blend(path)
+    return Blend({name: load_model(file, device) for name, file in files.items()}, weights)
+
+
+def read_blend(path: str | Path) -> tuple[dict[str, Path], Weights]:
+    """The checkpoints of a blend by the names of its models, and the weights; EnhanceError for a file that is none."""
     path = Path(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -116,8 +122,7 @@ def load_blend(path: str | Path, device: str | torch.device = "cpu") -> Blend:
         raise EnhanceError(f"{path}: not a blend", "it has tables models and weights.SOURCE") from None
     if not names or not weights:
         raise EnhanceError(f"{path}: not a blend", "it names no models, or no sources")
-    models = {name: load_model(_place(path, where), device) for name, where in names.items()}
-    return Blend(models, weights)
+    return {name: find(str(_place(path, where))) for name, where in names.items()}, weights
 
 
 def _place(blend: Path, model: str) -> Path | str:

@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from enhance.errors import EnhanceError
 from enhance.files import not_written
 from enhance.inference.remote import asking, is_url
-from enhance.inference.tasks import AnyTask, Result, Settings, Task
+from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings
 
+Kind = TypeVar("Kind", bound=AnyTask)
 LONGEST = 1 << 20  # bytes of a line
 BEGINNING = b'{"source": '  # of every line
 PATHS = ("source", "target", "noise", "plot")
@@ -28,17 +29,16 @@ class Records:
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        from enhance.models.checkpoint import find
-
-        weights = hashlib.sha256(find(settings.model).read_bytes()).hexdigest()[:16]
         self.path = path
         self.folder = str(Path.cwd())
-        self.options = {
+        self.options: dict[str, Any] = {
             "model": settings.model,
-            "weights": weights,
+            "weights": _weights(settings),
             "strength": settings.strength,
             "prevent_clipping": settings.prevent_clipping,
         }
+        if settings.wiener:
+            self.options["wiener"] = True
         self.written: dict[int, int] = {}  # an output that there is a record of -> what it is done for, 0 if nothing
         self.skipped = 0
         self.stamps: dict[Path, dict[str, int]] = {}  # of inputs on the way
@@ -68,7 +68,8 @@ class Records:
                     raise EnhanceError(what, "give another --records") from None
                 target = _digest(record["target"])
                 if not failed:
-                    self.written.update((_digest(record[name]), 0) for name in ("noise", "plot") if record.get(name))
+                    others = [record[name] for name in ("noise", "plot") if record.get(name)]
+                    self.written.update((_digest(name), 0) for name in (*others, *record.get("parts", {}).values()))
                     self.written[target] = key
                 elif target in self.written:
                     self.written[target] = 0
@@ -94,7 +95,7 @@ class Records:
         except OSError as error:
             raise not_written(self.path, error) from None
 
-    def missing(self, tasks: Iterable[Task]) -> Iterator[Task]:
+    def missing(self, tasks: Iterable[Kind]) -> Iterator[Kind]:
         """Those that are not done, in their order; to be taken one at a time."""
         for task in tasks:
             try:
@@ -105,8 +106,11 @@ class Records:
                 continue
             stamp = {"size": about.st_size, "mtime_ns": about.st_mtime_ns}
             names = {"source": str(task.source), "target": str(task.target)}
-            extras = {"noise": task.noise and str(task.noise), "plot": task.plot and str(task.plot)}
-            record = _placed({**names, **extras, **stamp, **self.options})
+            if isinstance(task, SeparationTask):
+                extras: dict[str, Any] = {"parts": {name: str(path) for name, path in task.parts.items()}}
+            else:
+                extras = {"noise": task.noise and str(task.noise)}
+            record = _placed({**names, **extras, "plot": task.plot and str(task.plot), **stamp, **self.options})
             if self.written.get(_digest(record["target"])) == _key(record) and _all_there(task):
                 self.skipped += 1
                 continue
@@ -124,7 +128,20 @@ class Records:
             raise not_written(self.path, error) from None
 
 
-def _all_there(task: Task) -> bool:
+def _weights(settings: Settings) -> str:
+    """A digest of the model's weights; of a blend, of the file and of all its models'."""
+    from enhance.models.checkpoint import find
+
+    if settings.blend:
+        from enhance.inference.blend import read_blend
+
+        files = [Path(settings.model), *read_blend(settings.model)[0].values()]
+    else:
+        files = [find(settings.model)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def _all_there(task: AnyTask) -> bool:
     """Whether all its outputs exist; not, where that is refused: its writer says why."""
     try:
         for path in task.outputs:
@@ -139,7 +156,10 @@ def _all_there(task: Task) -> bool:
 def _placed(record: dict[str, Any]) -> dict[str, Any]:
     """With whole paths: names are those of the folder in which the command was given."""
     folder = record.get("folder") or str(Path.cwd())
-    return {**record, **{name: _absolute(record[name], folder) for name in PATHS if record.get(name)}}
+    placed = {**record, **{name: _absolute(record[name], folder) for name in PATHS if record.get(name)}}
+    if record.get("parts"):
+        placed["parts"] = {name: _absolute(path, folder) for name, path in record["parts"].items()}
+    return placed
 
 
 def _absolute(name: str, folder: str) -> str:
@@ -149,7 +169,8 @@ def _absolute(name: str, folder: str) -> str:
 def _key(record: dict[str, Any]) -> int:
     """What identifies an input, its outputs and the settings."""
     names = ("source", "target", "size", "mtime_ns", "weights", "strength", "prevent_clipping")
-    return _digest([*(record[name] for name in names), record.get("noise"), record.get("plot")])
+    of_parts = [record["parts"], record.get("wiener")] if record.get("parts") else []
+    return _digest([*(record[name] for name in names), record.get("noise"), record.get("plot"), *of_parts])
 
 
 def _digest(value: Any) -> int:

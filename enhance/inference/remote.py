@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from enhance.errors import EnhanceError
 
 if TYPE_CHECKING:
-    from enhance.inference.tasks import Result, Task
+    from enhance.inference.tasks import AnyTask, Result
 
+Kind = TypeVar("Kind", bound="AnyTask")
 LISTINGS = 16  # of folders that a file system keeps in memory
 
 
@@ -71,35 +72,36 @@ def matches(pattern: str) -> list[Path]:
         return [place(where.fs.unstrip_protocol(found)) for found in sorted(where.fs.glob(where.path))]
 
 
-def with_copies(task: Task, work: Callable[[Task], Result]) -> Result:
+def with_copies(task: Kind, work: Callable[[Kind], Result]) -> Result:
     """Do ``work`` with what is remote in a temporary folder: the input is fetched before, outputs are sent when done.
 
     An output is sent under its own name at once; if one cannot be, those that were not there before are taken back.
     Raises EnhanceError.
     """
-    paths = {name: path for name, path in vars(task).items() if name != "problem" and path is not None}
-    far: dict[str, Any] = {name: path for name, path in paths.items() if is_remote(path)}
+    far: list[Any] = [path for path in (task.source, *task.outputs) if is_remote(path)]
     if not far:
         return work(task)
     with tempfile.TemporaryDirectory(prefix="enhance-") as folder:
-        near = {name: Path(folder, name, path.name) for name, path in far.items()}
+        folders = {path.parent: Path(folder, str(number)) for number, path in enumerate(far)}
+        near = {path: folders[path.parent] / path.name for path in far}
         for path in near.values():
-            path.parent.mkdir()
-        if "source" in far:
+            path.parent.mkdir(exist_ok=True)
+        if task.source in near:
             with asking(task.source):
-                far["source"].fs.get_file(far["source"].path, str(near["source"]))
+                far[0].fs.get_file(far[0].path, str(near[far[0]]))
 
         def named(text: str) -> str:
-            for name, path in near.items():
-                text = text.replace(str(path), str(far[name]))
+            for path, copy in near.items():
+                text = text.replace(str(copy), str(path))
             return text
 
         try:
-            result = work(replace(task, **near))
+            result = work(task.moved(near))
         except EnhanceError as error:
             raise EnhanceError(named(error.what), error.hint) from None
-        _send({near[name]: path for name, path in far.items() if name != "source"})
-    return replace(result, **paths, warnings=tuple(map(named, result.warnings)))
+        _send({near[path]: path for path in far if path is not task.source})
+    places = {name: path for name, path in vars(task).items() if name != "problem"}
+    return replace(result, **places, warnings=tuple(map(named, result.warnings)))
 
 
 def _send(outputs: dict[Path, Any]) -> None:

@@ -6,10 +6,10 @@ import glob
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from enhance.audio import SOUNDS, VIDEOS
 from enhance.errors import EnhanceError
@@ -30,6 +30,11 @@ class Task:
     def outputs(self) -> list[Path]:
         return [path for path in (self.target, self.noise, self.plot) if path is not None]
 
+    def moved(self, places: Mapping[Path, Path]) -> Self:
+        """The same with other places for some of its files."""
+        names = {name: places[path] for name, path in vars(self).items() if name != "problem" and path in places}
+        return replace(self, **names)
+
 
 @dataclass(frozen=True)
 class SeparationTask:
@@ -44,6 +49,13 @@ class SeparationTask:
     @property
     def outputs(self) -> list[Path]:
         return [*self.parts.values(), *([self.plot] if self.plot else [])]
+
+    def moved(self, places: Mapping[Path, Path]) -> Self:
+        """The same with other places for some of its files; its folder is then that of the parts."""
+        parts = {name: places.get(path, path) for name, path in self.parts.items()}
+        plot = places.get(self.plot, self.plot) if self.plot else None
+        target = next(iter(parts.values())).parent
+        return replace(self, source=places.get(self.source, self.source), target=target, parts=parts, plot=plot)
 
 
 AnyTask = Task | SeparationTask
@@ -141,37 +153,36 @@ def plan_separation(
     ending: str | None = None,
     plot: bool = False,
     force: bool = False,
-) -> list[SeparationTask]:
-    """What to do for files, folders and patterns; nothing is written, but every name is checked.
+    ours: Callable[[Path], bool] = lambda path: False,
+) -> Iterator[SeparationTask]:
+    """What to do for files, folders, patterns, URLs, listed as it is asked for; nothing is written.
 
     ``NAME.wav`` goes to ``output/NAME/PART.wav``, folders with their structure kept, a picture to
     ``output/NAME/spectrograms.png``. ``ending`` is that of all parts, by default the input's, but ``.wav`` for a video.
-    Raises EnhanceError as :func:`plan` does.
+    Raises EnhanceError, and gives tasks a ``problem``, as :func:`plan` does.
     """
-    if url := next((name for name in (*inputs, output) if is_url(name)), None):
-        raise EnhanceError(f"{url}: only files of this machine are taken apart", "copy it to a folder first")
-    with asking(Path(output)):
-        tasks = _planned_separation(inputs, Path(output), names, ending, plot, force)
-    check_folders(tasks)
-    return tasks
+    with asking(place(output)):
+        yield from _planned_separation(inputs, output, names, ending, plot, lambda path: force or ours(path))
 
 
 def _planned_separation(
-    inputs: Sequence[str], folder: Path, names: Sequence[str], ending: str | None, plot: bool, force: bool
-) -> list[SeparationTask]:
-    output = str(folder)
+    inputs: Sequence[str],
+    output: str,
+    names: Sequence[str],
+    ending: str | None,
+    plot: bool,
+    replaceable: Callable[[Path], bool],
+) -> Iterator[SeparationTask]:
+    folder = place(output)
     if folder.exists() and not folder.is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
-    tasks = []
-    outputs = _Outputs(inputs, output, lambda path: force, alone=False)
+    outputs = _Outputs(inputs, output, replaceable, alone=False)
     for source, name in _each_once(itertools.chain.from_iterable([_listed(name, output) for name in inputs])):
         suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
         target = folder / name.with_suffix("")
         parts = {part: target / f"{part}{suffix}" for part in names}
-        tasks.append(SeparationTask(source, target, parts, target / "spectrograms.png" if plot else None))
-        if problem := outputs.problem(tasks[-1]):
-            raise EnhanceError(problem)
-    return tasks
+        task = SeparationTask(source, target, parts, target / "spectrograms.png" if plot else None)
+        yield replace(task, problem=outputs.problem(task))
 
 
 def _beside(target: Path, ending: str) -> Path:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from toys import noise
 
 from enhance import audio
@@ -171,3 +173,42 @@ def test_a_million_files_need_little_memory(corpus: Path, untrained: str, enviro
     listed, megabytes = found.stdout.split()
     assert int(listed) == 20_000
     assert float(megabytes) < 5  # 250 MB for a million
+
+
+def test_a_rerun_of_a_separation(cli, corpus: Path, separator: str):
+    records = corpus / "done.jsonl"
+    command = ("separate", "in", "-o", "out", "-m", separator, "--sources", "speech", "--records", records)
+    assert cli(*command).code == 0
+    first = json.loads(records.read_text().splitlines()[0])
+    assert (first["target"], first["parts"]) == ("out/0", {"speech": "out/0/speech.wav"})
+    assert cli(*command) == (0, "", "3 files were done before\n")
+    Path("out/0/speech.wav").unlink()
+    audio.write("in/1.wav", noise(0.7, 16000), 16000)
+    assert cli(*command).code == 0
+    assert done(records)[3:] == ["0.wav", "1.wav"]
+    assert audio.info("out/1/speech.wav").frames == 11200
+    assert cli(*command, "--residual").code == 0  # other parts
+    assert done(records)[5:] == ["0.wav", "1.wav", "2.wav"]
+    assert cli(*command, "--residual", "--wiener").code == 0  # made in another way
+    assert len(done(records)) == 11
+    Path("out/2/music.wav").write_bytes(b"mine")
+    code, _, errors = cli(*command, "--sources", "music")
+    assert (code, errors.splitlines()[-1].split(": exists")[0]) == (2, "error: out/2/music.wav")
+    assert Path("out/2/music.wav").read_bytes() == b"mine"
+
+
+def test_other_weights_of_a_blend_are_noticed(cli, corpus: Path, separator: str):
+    records, own = corpus / "done.jsonl", corpus / "own.safetensors"
+    shutil.copy(separator, own)
+    Path("blend.toml").write_text(
+        '[models]\na = "own.safetensors"\n' + "".join(f"[weights.{name}]\na = 1.0\n" for name in ("speech", "music"))
+    )
+    command = ("separate", "in", "-o", "out", "--blend", "blend.toml", "--records", records)
+    assert cli(*command).code == 0
+    assert cli(*command) == (0, "", "3 files were done before\n")
+    weights = load_file(own)
+    with safe_open(own, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: 0.9 * weight for name, weight in weights.items()}, own, metadata)
+    assert cli(*command).code == 0
+    assert len(done(records)) == 6

@@ -75,6 +75,24 @@ def test_from_there_to_here_and_back(cli, corpus: Content, memory, untrained: st
     assert sorted(path.name for path in Path("both").iterdir()) == ["a.wav", "b.flac"]
 
 
+def test_a_folder_taken_apart(cli, corpus: Content, memory, separator: str):
+    command = ("-m", separator, "--sources", "speech", "--residual", "--plot", "--prevent-clipping")
+    assert cli("separate", "noisy", "-o", "parts", *command)[0] == 0
+    code, out, _ = cli("separate", "memory://here/noisy/", "-o", "memory://here/parts/", *command, "--json")
+    assert code == 0
+    record = json.loads(out.splitlines()[0])
+    assert (record["source"], record["target"]) == ("memory://here/noisy/a.wav", "memory://here/parts/a")
+    assert record["parts"]["residual"] == "memory://here/parts/a/residual.wav"
+    here = {path.as_posix(): path.read_bytes() for path in Path("parts").rglob("*.*")}
+    there = {name: content for name, content in stored(memory).items() if name.startswith("parts/")}
+    assert there.keys() == here.keys()
+    assert len(there) == 9
+    assert all(there[name] == content for name, content in here.items() if not name.endswith(".png"))
+    code, _, errors = cli("separate", "memory://here/noisy", "-o", "memory://here/parts", *command)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith("error: memory://here/parts/a/speech.wav: exists: ")
+
+
 def test_a_refused_output_takes_back_only_what_is_new(cli, memory, untrained: str, monkeypatch):
     command = ("denoise", "noisy/a.wav", "-o", "memory://here/x.wav", "-m", untrained, "--keep-noise")
     put = type(memory).put_file
@@ -154,13 +172,6 @@ def test_refused_before_the_work(cli, memory, untrained: str, arguments: list[st
     assert (code, errors.count("\n")) == (2, 1)
     assert message in errors
     assert stored(memory) == before
-
-
-def test_separation_is_of_this_machine(cli, separator: str):
-    code, _, errors = cli("separate", "memory://here/noisy", "-o", "out", "-m", separator)
-    assert (code, errors) == (
-        2, "error: memory://here/noisy: only files of this machine are taken apart: copy it to a folder first\n"
-    )  # fmt: skip
 
 
 # An object store
