@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from enhance.stft import stft
 
 EPS = 1e-8
+COLOURING = 2.0  # of power, 3 dB
 LOWEST_POWER = 1e-12  # full scale is 1
 LISTENING_LEVEL = 79.0  # dB SPL at which PESQ plays active speech
 BARK_BANDS = 49  # of PESQ-WB, up to 8 kHz
@@ -56,8 +57,8 @@ def pesq_like(estimate: Tensor, target: Tensor, mixture: Tensor, sample_rate: in
 def _colouring(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:
     """What the target is to be multiplied by, ``(..., bands, 1)``, to sound as the estimate does on the whole.
 
-    P.862, section 10.2.4: the ratio of the mean audible power in each band, of the frames that are not silent, of 20 dB
-    at most.
+    P.862, section 10.2.4: the ratio of the mean audible power in each band, of the frames that are not silent. At most
+    ``COLOURING``, where P.862 allows 20 dB: a model would soon fade whole bands that it cannot clean.
     """
     audible = 100 * _threshold(sample_rate).to(reference).unsqueeze(-1)
     active = (reference.sum(-2, keepdim=True) > 1e5).to(reference)
@@ -66,7 +67,7 @@ def _colouring(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:
         torch.where(power > audible, power * active, 0.0).sum(-1, keepdim=True) / frames
         for power in (reference, degraded)
     ]
-    return ((means[1] + 1000) / (means[0] + 1000)).clamp(0.01, 100)
+    return ((means[1] + 1000) / (means[0] + 1000)).clamp(1 / COLOURING, COLOURING)
 
 
 def _frame_gain(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:

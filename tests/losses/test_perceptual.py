@@ -95,6 +95,18 @@ def test_common_gain_and_batch_neighbours_change_nothing(name):
     torch.testing.assert_close(both, alone)
 
 
+def test_fading_a_band_costs():
+    """PESQ itself forgives 20 dB of colouring, of which a model would make use."""
+    clean = tensor(voice(2, 1))
+    spectrum = torch.fft.rfft(clean)
+    costs = []
+    for gain in (0.8, 0.3, 0.1):
+        faded = spectrum.clone()
+        faded[:, 4000:] *= gain  # above 2 kHz
+        costs.append(pesq_like(torch.fft.irfft(faded, clean.shape[-1]), clean, clean).item())
+    assert costs[0] < 0.1 < 0.5 < costs[1] < costs[2]
+
+
 def test_what_was_added_is_worse_than_what_is_missing():
     """The asymmetry of PESQ: a tone put into a gap disturbs more than the same tone taken out of the target."""
     time = torch.arange(32000) / 16000
