@@ -26,8 +26,9 @@ from enhance.bench.plots import save_all
 from enhance.bench.records import by_system, dump, load
 from enhance.models.checkpoint import shipped_denoisers
 
-RESULTS = Path(__file__).parent / "results"
-SCORES = Path(__file__).parent / "peers" / "scores"
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+SCORES = HERE / "peers" / "scores"
 DIGITS = 6  # of a score that is kept
 
 

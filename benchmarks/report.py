@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import by_kind_table
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
@@ -154,7 +155,8 @@ def results_section(header: dict[str, Any]) -> str:
 trained on, tuned to or used to choose between models (peers, their licences and delays: [`benchmarks/peers`](benchmarks/peers/README.md)):
 
 {table.markdown(noisy, comparisons=False)}
-[Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests.
+[Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests;
+[kind of noise by kind](benchmarks/results/by_kind.md), on other speakers, languages and noises that our training never heard.
 
 ![PESQ-WB over real-time factor](benchmarks/results/speed.png)
 
@@ -303,6 +305,7 @@ def main() -> None:
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "care.md": care(),
+        RESULTS / "by_kind.md": by_kind_table.page(read("by_kind")),
         RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
         **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},

@@ -104,7 +104,7 @@ def test_fading_a_band_costs():
         faded = spectrum.clone()
         faded[:, 4000:] *= gain  # above 2 kHz
         costs.append(pesq_like(torch.fft.irfft(faded, clean.shape[-1]), clean, clean).item())
-    assert costs[0] < 0.1 < 0.5 < costs[1] < costs[2]
+    assert costs[0] < 0.1 < 0.3 < costs[1] < costs[2]
 
 
 def test_what_was_added_is_worse_than_what_is_missing():
