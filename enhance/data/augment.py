@@ -99,6 +99,16 @@ def codec(wave: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.nd
     return np.pad(decoded, (0, max(0, len(wave) - len(decoded))))[: len(wave)].astype(np.float32)
 
 
+def fall_silent(waves: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Zeros for 20 ms to a second, half the time from the beginning, in all signals alike: a cut, a mute, a gate."""
+    frames = waves.shape[-1]
+    length = min(frames, round(sample_rate * float(np.exp(rng.uniform(np.log(0.02), 0.0)))))
+    start = 0 if rng.random() < 0.5 else int(rng.integers(frames - length + 1))
+    waves = waves.copy()
+    waves[..., start : start + length] = 0
+    return waves
+
+
 def coloured_noise(frames: int, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     """Stationary Gaussian noise with a random smooth spectrum: hiss, fan, hum, rumble of a car.
 

@@ -45,6 +45,7 @@ class MixingConfig(BaseModel):
     band_limit: Share = 0.12
     clip: Share = 0.04
     codec: Share = 0.04
+    silence: Share = Field(0.0, description="digital silence at the beginning or in between, of up to a second")
     sources: dict[Source, Share] | None = Field(
         None,
         description="targets in the place of clean speech, and how often each is there; then noise is interferers, and "
@@ -184,6 +185,9 @@ class Mixer:
             mixture = augment.clip(mixture, rng)
         if rng.random() < config.codec:
             mixture = augment.codec(mixture, rng, self.rate)
+        if config.silence and rng.random() < config.silence:
+            mixture, *signals = augment.fall_silent(np.stack((mixture, *signals)), rng, self.rate)
+            signals = np.stack(signals)
         return mixture.astype(np.float32), signals.astype(np.float32)
 
     def _draw(self, kind: str, rng: np.random.Generator) -> Entry:

@@ -201,3 +201,21 @@ def test_only_music_and_recorded_noise_are_played_at_another_speed(store):
     waves = [mixer.interference(np.random.default_rng(0)) for mixer in (before, after)]
     assert waves[1].shape == (16000,)
     assert not np.allclose(*waves)
+
+
+def test_silence_is_cut_out_of_mixture_and_target_alike_and_changes_nothing_else(store):
+    plain = MixingConfig(**{**PLAIN, "snr_db": (5.0, 5.0)})
+    before, after = (
+        Mixer(store, "train", config, FRAMES, 1) for config in (plain, plain.model_copy(update={"silence": 1.0}))
+    )
+    starts = []
+    for index in range(12):
+        whole, cut = before.example(0, index), after.example(0, index)
+        (places,) = np.nonzero(cut.mixture != whole.mixture)
+        first, last = places[0], places[-1] + 1
+        assert 0.019 * 16000 <= last - first <= FRAMES
+        for kept, wave in zip(whole, cut, strict=True):
+            assert not wave[first:last].any()
+            np.testing.assert_array_equal(np.delete(wave, np.s_[first:last]), np.delete(kept, np.s_[first:last]))
+        starts.append(first)
+    assert 2 <= starts.count(0) <= 10
