@@ -186,8 +186,8 @@ class Mixer:
         if rng.random() < config.codec:
             mixture = augment.codec(mixture, rng, self.rate)
         if config.silence and rng.random() < config.silence:
-            mixture, *signals = augment.fall_silent(np.stack((mixture, *signals)), rng, self.rate)
-            signals = np.stack(signals)
+            waves = augment.fall_silent(np.stack((mixture, *signals)), rng, self.rate)
+            mixture, signals = waves[0], waves[1:]
         return mixture.astype(np.float32), signals.astype(np.float32)
 
     def _draw(self, kind: str, rng: np.random.Generator) -> Entry:

@@ -14,15 +14,15 @@ from enhance.data.augment import coloured_noise, rms
 from enhance.metrics.pesq import pesq_wb
 from enhance.metrics.si_sdr import si_sdr
 from enhance.metrics.stoi import stoi
-from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header
+from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header, shipped, shipped_denoisers
 from enhance.models.provenance import hours
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(scope="module")
-def model() -> torch.nn.Module:
-    return load_model(DEFAULT)
+@pytest.fixture(scope="module", params=shipped_denoisers())
+def model(request: pytest.FixtureRequest) -> torch.nn.Module:
+    return load_model(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def test_level_matters_little(model, pair, decibels):
     assert si_sdr(reference, clean) > si_sdr(reference, enhance.denoise(noisy, 16000, model)) - 2.0
 
 
+@pytest.mark.parametrize("frames", [1024, 12000])
+def test_a_recording_may_begin_with_digital_silence(model, pair, frames):
+    noisy, reference = pair
+    clean = enhance.denoise(np.concatenate((np.zeros(frames, np.float32), noisy)), 16000, model)[frames:]
+    assert si_sdr(reference, clean) > si_sdr(reference, enhance.denoise(noisy, 16000, model)) - 1.0
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_other_rates_are_cleaned_too(model, pair, rate):
     noisy, reference = (resample(wave, 16000, rate) for wave in pair)
@@ -96,11 +103,16 @@ def test_strength_and_stereo(model, pair):
     assert np.abs(stereo[1] - enhance.denoise(noisy[::-1].copy(), 16000, model)).max() < 1e-5
 
 
-def test_what_is_shipped_is_small_and_says_where_it_comes_from():
-    path = PRETRAINED / f"{DEFAULT}.safetensors"
+@pytest.mark.parametrize("name", shipped())
+def test_what_is_shipped_is_small_and_says_where_it_comes_from(name):
+    path = PRETRAINED / f"{name}.safetensors"
     provenance = read_header(path)["provenance"]
-    assert path.stat().st_size < 15_000_000
+    assert path.stat().st_size < 10_000_000
     assert hours(provenance) > 0
     assert provenance["data"]
-    assert provenance["recipe"]["model"] == DEFAULT  # its name is that of a run
-    assert path.with_suffix(".md").read_text().startswith(f"# {DEFAULT}")
+    assert provenance["recipe"]["model"] == name  # its name is that of a run
+    assert path.with_suffix(".md").read_text().startswith(f"# {name}")
+
+
+def test_the_default_is_shipped():
+    assert DEFAULT in shipped_denoisers()
