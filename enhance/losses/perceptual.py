@@ -58,7 +58,7 @@ def _colouring(reference: Tensor, degraded: Tensor, sample_rate: int) -> Tensor:
     """What the target is to be multiplied by, ``(..., bands, 1)``, to sound as the estimate does on the whole.
 
     P.862, section 10.2.4: the ratio of the mean audible power in each band, of the frames that are not silent. At most
-    ``COLOURING``, where P.862 allows 20 dB: a model would soon fade whole bands that it cannot clean.
+    ``COLOURING``, where P.862 allows 20 dB: to fade a band that is hard to clean is to cost something.
     """
     audible = 100 * _threshold(sample_rate).to(reference).unsqueeze(-1)
     active = (reference.sum(-2, keepdim=True) > 1e5).to(reference)

@@ -17,9 +17,8 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     New LSTM units keep their random input weights, but nothing hears them yet: the weights from them are zero,
     as are the last layers of new blocks, which are residual (after Chen et al. 2016, "Net2Net", arXiv
     1511.05641). Gradients reach those zeros first, then what is behind them. With more lookahead the function begins
-    as many frames of silence earlier. Sources are known by their names: new
-    ones begin as in a new model, and ``consistent`` may differ. Raises ValueError where the two differ in anything
-    else.
+    as many frames of silence earlier. Sources are known by their names: new ones begin as in a new model, and
+    ``consistent`` may differ. Raises ValueError where the two differ in anything else.
     """
     for name in ("n_fft", "sample_rate"):
         if getattr(large, name) != getattr(small, name):
