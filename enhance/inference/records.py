@@ -69,7 +69,7 @@ class Records:
                 target = _digest(record["target"])
                 if not failed:
                     others = [record[name] for name in ("noise", "plot") if record.get(name)]
-                    self.written.update((_digest(name), 0) for name in (*others, *record.get("parts", {}).values()))
+                    self.written.update((_digest(name), 0) for name in (*others, *(record.get("parts") or {}).values()))
                     self.written[target] = key
                 elif target in self.written:
                     self.written[target] = 0

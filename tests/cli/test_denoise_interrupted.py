@@ -93,7 +93,14 @@ def test_several_processes_clean_up_even_if_their_parent_is_killed(
     (long.parent / "other.wav").write_bytes(long.read_bytes())
     inputs, out = (long, long.parent / "other.wav"), long.parent / "out"
     line = [sys.executable, "-m", "enhance.cli", "denoise", *inputs, "-o", out, "-m", untrained, "-j", "2"]
-    process = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        line,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup has ignored
+    )
     for _ in range(3000):
         if out.exists() and len(list(out.iterdir())) == 2:
             break
