@@ -25,6 +25,7 @@ from enhance.models.checkpoint import shipped_denoisers
 from enhance.training.validate import KINDS, examples
 
 SECONDS = 4.0
+KEPT = "scores"  # in the work folder, a link to those of the peers
 
 
 def write_pairs(store: Store, clips: int, folder: Path) -> None:
@@ -47,20 +48,20 @@ def write_pairs(store: Store, clips: int, folder: Path) -> None:
 
 def score(kind: str, work: Path, python: Path | None, jobs: int) -> dict[str, Any]:
     """The summary of ``enhance bench`` of one kind."""
-    peers = SCORES / "valid" / kind
     if python:
-        made = work / "peers" / kind
-        command = [python, HERE / "peers" / "run.py", work / kind, "--output", made, "--jobs", str(jobs)]
-        subprocess.run(list(map(str, command)), check=True)
-        folders = made
-    else:
-        folders = peers
+        command = [python, HERE / "peers" / "run.py", work / kind, "--output", work / "peers" / kind]
+        subprocess.run([*map(str, command), "--jobs", str(jobs)], check=True)
+    folder = f"{'peers' if python else KEPT}/{kind}"  # short names, as they are in what is written
     options = [kind, "--models", ",".join(shipped_denoisers()), "--jobs", str(jobs)]
-    options += [part for path in sorted(folders.glob("*/system.json")) for part in ("--estimates", str(path.parent))]
+    options += [
+        part
+        for path in sorted((work / folder).glob("*/system.json"))
+        for part in ("--estimates", f"{folder}/{path.parent.name}")
+    ]
     summary = work / f"{kind}.json"
     bench(work, [*options, "--records", f"{kind}.jsonl", "--resume"], summary)
     if python:
-        keep(work / f"{kind}.jsonl", folders, peers)
+        keep(work / f"{kind}.jsonl", work / folder, SCORES / "valid" / kind)
     found = json.loads(summary.read_bytes())
     for row in found["systems"]:
         row.pop("rtf", None)  # beside other work, and of clips of a few seconds
@@ -77,6 +78,8 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    (work / KEPT).unlink(missing_ok=True)
+    (work / KEPT).symlink_to((SCORES / "valid").resolve())
     store = Store(arguments.store)
     write_pairs(store, arguments.clips, work)
     kinds = {kind: score(kind, work, arguments.peers, arguments.jobs) for kind in KINDS if (work / kind).exists()}

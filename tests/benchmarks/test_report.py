@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from enhance.models import presets
-from enhance.models.checkpoint import shipped_denoisers
+from enhance.models.checkpoint import read_header, shipped, shipped_denoisers
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -60,3 +62,10 @@ def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, 
     assert "62 ms at 48000 Hz." in text
     assert "| ONNX Runtime | 16.0 | 0.80 | 16.00 | 0.050 |" in text
     assert text.endswith("| quick | 20 | 0.0021 |\n| slow |  | 0.27 |\n")
+
+
+def test_what_is_committed_names_no_place_of_the_machine_that_made_it():
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (FOLDER / "results").glob("*.json")}
+    texts |= {name: json.dumps(read_header(path)) for name, path in shipped().items()}
+    own = re.compile(r"(?<![\w.:/-])/(?:home|root|tmp|work|mnt|Users)/")
+    assert [name for name, text in texts.items() if own.search(text)] == []
