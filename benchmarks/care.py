@@ -24,7 +24,7 @@ import torch
 
 from enhance.data.mixing import Example, Mixer, MixingConfig
 from enhance.data.store import Store
-from enhance.models.checkpoint import load_model
+from enhance.models.checkpoint import DEFAULT, load_model
 from enhance.stft import stft
 from enhance.training.setup import code_version
 from enhance.training.validate import PLAIN, SEED, estimate, score
@@ -91,7 +91,7 @@ def measure(store: Store, model: Any, clips: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="dcunet-s")
+    parser.add_argument("--model", default=DEFAULT)
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "care.json")
     arguments = parser.parse_args()

@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 from enhance.audio import read, resample
+from enhance.models.checkpoint import DEFAULT
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "noisy.wav"
 CASES = [  # minutes, rate, channels, ending, subtype
@@ -59,7 +60,7 @@ def measure(source: Path, target: Path, model: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--model", default="dcunet-s")
+    parser.add_argument("--model", default=DEFAULT)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +79,9 @@ def main() -> None:
             source.unlink()
             target.unlink()
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(
+            json.dumps({"model": arguments.model, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
 BEGIN_MODELS, END_MODELS = "<!-- models: benchmarks/report.py -->", "<!-- end of models -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
-FOOTPRINT = "The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):"
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
     "RecurrentHybrid": "A speech denoiser for files: the compact U-Net and a waveform module behind it "
@@ -41,8 +40,8 @@ KINDS = {  # of models, for their cards
 }
 # When to choose which: a preset without a line here is an error.
 CHOICE = {
-    "dcunet-s": "real time, any CPU, anything without a reason for another",
-    "dcunet-m": "files, and live sound where a tenth of a second does not matter",
+    "dcunet-s": "live sound (the default there), small machines, much audio",
+    "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
     "separator-s": "speech, music and noise apart, in real time",
     "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
@@ -81,13 +80,16 @@ def scores_table(name: str, noisy: dict[str, Any], clean: dict[str, Any]) -> str
     return "\n".join(lines)
 
 
-def footprint_table(rows: list[dict[str, Any]]) -> str:
+def footprint() -> str:
     """Markdown: real-time factor and memory of the whole command, start included."""
+    found = read("footprint")
     lines = ["| minutes | file | real-time factor | peak memory (MB) |", "| --- | --- | --- | --- |"]
-    for row in rows:
+    for row in found["rows"]:
         file = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}"
         lines.append(f"| {row['minutes']} | {file} | {row['rtf']:.3f} | {row['peak_mb']:.0f} |")
-    return "\n".join(lines)
+    return f"""The whole command with `{found["model"]}` on one thread, start and decoding included (`python benchmarks/footprint.py`):
+
+{chr(10).join(lines)}"""
 
 
 def runtimes() -> str:
@@ -166,9 +168,7 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 `{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
 {1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header["provenance"]):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
-{FOOTPRINT}
-
-{footprint_table(read("footprint"))}
+{footprint()}
 {END}"""
 
 
@@ -306,7 +306,7 @@ def main() -> None:
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "care.md": care(),
         RESULTS / "by_kind.md": by_kind_table.page(read("by_kind")),
-        RESULTS / "footprint.md": f"# Time and memory\n\n{FOOTPRINT}\n\n{footprint_table(read('footprint'))}\n",
+        RESULTS / "footprint.md": f"# Time and memory\n\n{footprint()}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
         **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},
         tables.HERE / "README.md": tables.readme(),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from enhance.inference.records import Records
     from enhance.inference.tasks import AnyTask, Result, Settings
 
-DEFAULT_MODEL = "dcunet-s"
+DEFAULT_MODEL = "dcunet-m"
 AHEAD = 1000  # files that are looked at before the first is written
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import typer
 
-from enhance.cli.denoise import DEFAULT_MODEL
 from enhance.console import note, stderr, stdout, warn
 from enhance.errors import EnhanceError
 
 if TYPE_CHECKING:
     from enhance.inference.live import Live, Meter
+
+DEFAULT_MODEL = "dcunet-s"  # a third of the delay that the default for files has
 
 
 def live(

@@ -176,10 +176,11 @@ def pipe(live: Live, pcm: Pcm, source: BinaryIO, sink: BinaryIO, meter: Meter) -
     """Raw samples from ``source`` to ``sink``, block by block; where it ends, what the delay holds back.
 
     Both are buffered. Returns how many bytes of a last frame that is not whole were left out. Raises
-    EnhanceError if there are no samples or one is not finite, OSError where ``sink`` takes no more.
+    EnhanceError if there are no samples, one is not finite or they cannot be read, OSError where ``sink`` takes no
+    more.
     """
     size = live.block * pcm.frame
-    while len(data := source.read(size)) == size:
+    while len(data := _read(source, size)) == size:
         with meter.block():
             output = pcm.encode(live.push(pcm.decode(data)))
         sink.write(output)
@@ -191,3 +192,10 @@ def pipe(live: Live, pcm: Pcm, source: BinaryIO, sink: BinaryIO, meter: Meter) -
     sink.write(pcm.encode(live.finish(rest)))
     sink.flush()
     return excess
+
+
+def _read(source: BinaryIO, size: int) -> bytes:
+    try:
+        return source.read(size)
+    except OSError as error:
+        raise EnhanceError(f"stdin: {error.strerror or error}", "is what writes it still there?") from None

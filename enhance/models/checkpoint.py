@@ -16,7 +16,7 @@ from enhance.models import model_class, presets
 
 FORMAT = 1
 KEY = "enhance"  # the entry of the safetensors header that holds ours
-DEFAULT = "dcunet-s"
+DEFAULT = "dcunet-m"
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 
 
@@ -84,8 +84,9 @@ def shipped() -> dict[str, Path]:
 
 
 def shipped_denoisers() -> tuple[str, ...]:
-    """The names of those that give one estimate."""
-    return tuple(name for name, path in shipped().items() if len(read_header(path)["sources"]) == 1)
+    """The names of those that give one estimate, the default first."""
+    names = (name for name, path in shipped().items() if len(read_header(path)["sources"]) == 1)
+    return tuple(sorted(names, key=lambda name: name != DEFAULT))
 
 
 def find(name: str) -> Path:

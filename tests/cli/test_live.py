@@ -20,6 +20,7 @@ import pytest
 from toys import noise
 
 from enhance import audio
+from enhance.cli.live import DEFAULT_MODEL
 from enhance.inference.denoise import denoise
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -72,7 +73,7 @@ def test_a_pipe_gives_what_denoise_gives(start: Start):
     got = np.frombuffer(output, "<i2").reshape(-1, channels).T / 2**15
     assert got.shape == (channels, wave.shape[1] + delay)
     assert not got[:, :delay].any()
-    np.testing.assert_allclose(got[:, delay:], denoise(wave, rate), atol=0.51 / 2**15 + 1e-5)
+    np.testing.assert_allclose(got[:, delay:], denoise(wave, rate, DEFAULT_MODEL), atol=0.51 / 2**15 + 1e-5)
 
 
 @pytest.mark.slow
@@ -210,7 +211,7 @@ def test_from_a_microphone_to_speakers(start: Start, sound_card: dict[str, str],
     got = np.fromfile(played, dtype=np.float32)
     assert len(got) >= report["blocks"] * 768 > 48000
     assert not got[:begin].any()
-    expected = denoise(wave, 48000)[0, :40000]
+    expected = denoise(wave, 48000, DEFAULT_MODEL)[0, :40000]
     np.testing.assert_allclose(got[begin:][:40000], expected, atol=1e-5)
     assert np.abs(expected).max() > 1e-3
 

@@ -165,7 +165,7 @@ def test_the_shipped_model_as_a_file(exported: Path):
     assert str(ROOT).encode() not in exported.read_bytes()  # nothing of this machine is in it
     wave = audio.read(ROOT / "examples/noisy.wav")[0]
     wave = wave[:, : 250 * 256]  # four seconds; benchmarks/runtimes.py compares ten minutes
-    assert largest_difference(exported, load_model(), wave) < 1e-5  # asked for are 1e-4
+    assert largest_difference(exported, load_model("dcunet-s"), wave) < 1e-5  # asked for are 1e-4
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_the_example_runs_without_torch(exported: Path, tmp_path: Path, channels
     arguments = [exported, tmp_path / "noisy.wav", tmp_path / "clean.wav", ROOT / "examples/onnx_denoise.py"]
     subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
     clean = soundfile.read(tmp_path / "clean.wav", dtype="float32", always_2d=True)[0].T
-    np.testing.assert_allclose(clean, denoise(noisy, 16000), atol=1e-4)
+    np.testing.assert_allclose(clean, denoise(noisy, 16000, "dcunet-s"), atol=1e-4)
     assert np.abs(clean - noisy).max() > 0.05
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import time
 
@@ -23,7 +24,7 @@ RATES = [8000, 11025, 16000, 22050, 44056, 44100, 48000, 96000]
 
 @pytest.fixture(scope="module")
 def shipped() -> torch.nn.Module:
-    return load_model()
+    return load_model("dcunet-s")
 
 
 def streamed(live: Live, wave: np.ndarray) -> tuple[np.ndarray, int]:
@@ -172,3 +173,13 @@ def test_an_empty_pipe(data: bytes):
     live = Live(Late(), 16000, 2)
     with pytest.raises(EnhanceError, match="stdin: holds no samples"):
         pipe(live, Pcm("s16le", 2), io.BytesIO(data), io.BytesIO(), Meter(live))
+
+
+def test_a_pipe_that_cannot_be_read():
+    class Gone(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    live = Live(Late(), 16000, 1)
+    with pytest.raises(EnhanceError, match="stdin: Input/output error"):
+        pipe(live, Pcm("s16le", 1), Gone(), io.BytesIO(), Meter(live))

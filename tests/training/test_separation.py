@@ -11,7 +11,7 @@ from torch import nn
 
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
-from enhance.models.checkpoint import DEFAULT, load_model, read_header
+from enhance.models.checkpoint import load_model, read_header
 from enhance.training import loop, setup, sources, validate_sources
 from enhance.training.recipe import Recipe
 from enhance.training.step import Step, new_run
@@ -107,15 +107,15 @@ def test_scores_are_gains_in_decibels(store):
 
 
 def test_it_starts_from_the_shipped_denoiser_by_name(store):
-    plan = recipe(store, model_options={}, init=DEFAULT)
+    plan = recipe(store, model_options={}, init="dcunet-s")
     model, _ = setup.build_model(plan)
     mixture = 0.1 * torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0))
     model.eval().consistent = False
-    denoiser = load_model(DEFAULT)
+    denoiser = load_model("dcunet-s")
     denoiser.net.floor = 0.0  # pyright: ignore[reportAttributeAccessIssue]  # an option, and no weight
     with torch.no_grad():
         torch.testing.assert_close(model(mixture)[:, 0], denoiser(mixture)[:, 0], rtol=0, atol=1e-6)
-    assert setup.origin(plan) == read_header(setup.find(DEFAULT))["provenance"]
+    assert setup.origin(plan) == read_header(setup.find("dcunet-s"))["provenance"]
 
 
 @pytest.mark.parametrize(
