@@ -43,6 +43,7 @@ CHOICE = {
     "dcunet-s": "live sound (the default there), small machines, much audio",
     "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
     "separator-s": "speech, music and noise apart, in real time",
+    "separator-m": "the same, of the larger size",
     "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
     "dcunet-16": "the paper's ablations",

@@ -42,6 +42,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sources": ["speech", "music", "noise"],
         "consistent": True,
     },
+    "separator-m": {
+        "widths": [16, 32, 48],
+        "hidden": 128,
+        "blocks": 5,
+        "lookahead": 4,
+        "sources": ["speech", "music", "noise"],
+        "consistent": True,
+    },
     "stems-s": {
         "widths": [16, 32, 48, 64],
         "hidden": 96,

@@ -22,7 +22,7 @@ from enhance.models.hybrid import DILATIONS, WaveformUNet
 
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
-        "compact": compact.PRESETS["dcunet-s"],
+        "compact": {**compact.PRESETS["dcunet-m"], "floor": 0.01},
         "waveform": {"widths": [40, 56, 64], "dilations": DILATIONS},
     },
 }
