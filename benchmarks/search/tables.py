@@ -68,6 +68,7 @@ def section(rows: list[dict[str, Any]]) -> str:
         "STOI",
         "SI-SDR (dB)",
         "clean: PESQ-WB",
+        "SI-SDR (dB)",
         "steps",
         "audio (h)",
         "parameters",
@@ -80,8 +81,8 @@ def section(rows: list[dict[str, Any]]) -> str:
         gain = "" if base in (None, row) else f"{pesq - noisy(base, 'pesq'):+.2f}"
         lines.append(
             f"| {row['name']} | {row['seed']} | {row['score']:.3f} | {pesq:.2f} | {gain} | {stoi:.3f} | {si_sdr:.1f} "
-            f"| {row['scores']['clean']['pesq']:.2f} | {row['steps']:,} | {row['audio_hours']:.1f} "
-            f"| {row['parameters'] / 1e3:.0f} k | {row['rtf']:.3f} |"
+            f"| {row['scores']['clean']['pesq']:.2f} | {row['scores']['clean']['si_sdr']:.1f} | {row['steps']:,} "
+            f"| {row['audio_hours']:.1f} | {row['parameters'] / 1e3:.0f} k | {row['rtf']:.3f} |"
         )
     note = (
         f"The time of {first['budget']} steps of the base, on one core ({first['processor']}, {first['precision']}); "
