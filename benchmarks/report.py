@@ -39,11 +39,12 @@ KINDS = {  # of models, for their cards
     "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
 }
 # When to choose which: a preset without a line here is an error.
+RECIPES = {"separator-s": "separation.toml", "separator-m": "separator-m.toml"}  # of separators
 CHOICE = {
     "dcunet-s": "live sound (the default there), small machines, much audio",
     "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
-    "separator-s": "speech, music and noise apart, in real time",
-    "separator-m": "the same, of the larger size",
+    "separator-s": "the same on small machines, and live in a program of your own",
+    "separator-m": "speech, music and noise apart (the default there)",
     "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
     "dcunet-16": "the paper's ablations",
@@ -270,7 +271,7 @@ Made by `python benchmarks/report.py`.
 
 * **Use**: recordings in which speech, music and noise lie over one another, {header["sample_rate"]} Hz inside, one channel at a time; the
   estimates sum to the recording. Several speakers are one source.
-* **Training**: `recipes/open-speech/separation.toml`, {hours(provenance):.1f} h on one core with the denoiser that it starts from,
+* **Training**: `recipes/open-speech/{RECIPES[name]}`, {hours(provenance):.1f} h on one core with the denoiser that it starts from,
   {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint `{provenance["data"]}`. Sources, authors and licences of the
   recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.

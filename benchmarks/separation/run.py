@@ -1,6 +1,6 @@
 """Scores separators on mixtures of held-out recordings, above all 100 of speech over music at 0 dB.
 
-usage: run.py DATA [--models separator-s] [--clips 100] [--seconds 8] [--jobs 2] [--work DIR]
+usage: run.py DATA [--models separator-m,separator-s] [--clips 100] [--seconds 8] [--jobs 2] [--work DIR]
        run.py --report
 
 DATA is what `enhance prepare` made of the recordings of recipes/open-speech. Of its split `test`, whose speakers,
@@ -38,8 +38,7 @@ Speakers, tracks and recordings that no training has seen, {clips} mixtures of e
 sources at one level: 0 dB between any two. `untouched` is the mixture itself in the place of every source.
 
 ```sh
-enhance train recipes/open-speech/separation.toml
-python benchmarks/separation/run.py runs/data/open-speech --models runs/separator-s/best.safetensors
+python benchmarks/separation/run.py runs/data/open-speech
 ```
 """
 
@@ -111,7 +110,7 @@ def readme(folder: Path = HERE) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--models", default="separator-s", help="names or checkpoints, with commas")
+    parser.add_argument("--models", default="separator-m,separator-s", help="names or checkpoints, with commas")
     parser.add_argument("--clips", type=int, default=100, help="mixtures of each kind")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--jobs", type=int, default=2)

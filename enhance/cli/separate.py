@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-DEFAULT_MODEL = "separator-s"
+DEFAULT_MODEL = "separator-m"
 
 
 def separate(

@@ -17,7 +17,7 @@ from enhance.inference.device import find_device
 from enhance.inference.wiener import refined
 from enhance.models.checkpoint import load_model
 
-DEFAULT = "separator-s"
+DEFAULT = "separator-m"
 RESIDUAL = "residual"  # what is left of the input without the other parts
 
 
