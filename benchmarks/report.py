@@ -43,8 +43,8 @@ RECIPES = {"separator-s": "separation.toml", "separator-m": "separator-m.toml"} 
 CHOICE = {
     "dcunet-s": "live sound (the default there), small machines, much audio",
     "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
-    "separator-s": "the same on small machines, and live in a program of your own",
-    "separator-m": "speech, music and noise apart (the default there)",
+    "separator-s": "speech, music and noise apart, on small machines",
+    "separator-m": "speech, music and noise apart (the default)",
     "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
     "dcunet-10": "the paper's smallest, to be trained on a GPU",
     "dcunet-16": "the paper's ablations",
