@@ -7,7 +7,7 @@ is denoised at several strengths, and as clean speech. Frames of 32 ms are told 
 against the clip's loud frames (95th percentile): down to -15 dB is loud, from -15 to -40 dB with most of the energy
 above 3 kHz a quiet consonant, below -45 dB a pause. Speech kept is the amplitude with which the clean spectrum is in
 the estimate's, ``Re <Ŝ, S> / <S, S>`` over such frames, noise left the level of the estimate against the mixture; both
-are means over clips, in dB. `benchmarks/report.py` makes the table.
+are means over clips, in dB; noise is measured without speech too. `benchmarks/report.py` makes the table.
 """
 
 from __future__ import annotations
@@ -88,6 +88,19 @@ def measure(store: Store, model: Any, clips: int) -> list[dict[str, Any]]:
     return rows
 
 
+def noise_alone(store: Store, model: Any, clips: int) -> float:
+    """dB by which recorded noise without speech changes, the mean over clips."""
+    rate = store.sample_rate
+    config = MixingConfig(**{**PLAIN, "interferers": {"noise": 1.0}, "noise_only": 1.0})
+    mixer = Mixer(store, "valid", config, round(SECONDS * rate), SEED)
+    found = []
+    for index in range(clips):
+        noise = mixer.example(EPOCH, index).mixture
+        left = np.square(estimate(model, noise, torch.device("cpu"))).mean() / (np.square(noise).mean() + 1e-12)
+        found.append(10 * float(np.log10(left + 1e-8)))
+    return mean(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -97,11 +110,19 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     store = Store(arguments.data)
-    rows = measure(store, load_model(arguments.model), arguments.clips)
-    about = {"model": arguments.model, "clips": arguments.clips, "data": store.fingerprint, "enhance": code_version()}
+    model = load_model(arguments.model)
+    rows = measure(store, model, arguments.clips)
+    about: dict[str, Any] = {
+        "model": arguments.model,
+        "clips": arguments.clips,
+        "data": store.fingerprint,
+        "enhance": code_version(),
+    }
+    about["noise_alone"] = noise_alone(store, model, arguments.clips)
     arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         print({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()})
+    print(f"noise alone: {about['noise_alone']:.1f} dB")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def care() -> str:
 What `{found["model"]}` takes away with the noise: {found["clips"]} clips of held-out speakers and recorded noises at each SNR
 (`python benchmarks/care.py runs/data/open-speech`; data {found["data"]}). Loud are frames down to 15 dB below the loudest ones
 of the clean speech, quiet consonants those from 15 to 40 dB below with most of their energy above 3 kHz, pauses those that
-are 45 dB below. Of clean speech, what is left in the pauses is what the recording has there itself.
+are 45 dB below. Of clean speech, what is left in the pauses is what the recording has there itself. Recorded noise without
+speech becomes {-found["noise_alone"]:.0f} dB quieter on average.
 
 {chr(10).join(lines)}
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from enhance.data.mixing import Example
 from enhance.models import create
@@ -44,6 +45,17 @@ def test_what_a_clip_does_not_have_is_passed_over(care):
     assert "pauses" not in found
 
 
+class Half(torch.nn.Module):
+    """Half of what a model makes of it."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+        return 0.5 * self.model(mixture)
+
+
 @pytest.mark.slow
 def test_an_untrained_model_keeps_everything(care, store):
     model = create("dcunet-s", widths=[4, 6, 8], hidden=8, blocks=1)
@@ -52,3 +64,5 @@ def test_an_untrained_model_keeps_everything(care, store):
     assert len(rows) == 12
     assert all(row["loud"] == pytest.approx(0, abs=1.5) for row in rows)  # noise is speech by chance, a little
     assert all(row["pauses"] == pytest.approx(0, abs=0.01) for row in rows if "pauses" in row)
+    assert care.noise_alone(store, model, 2) == pytest.approx(0, abs=0.01)
+    assert care.noise_alone(store, Half(model), 2) == pytest.approx(-6.02, abs=0.01)
