@@ -32,7 +32,7 @@ def run(name: str, seed: int, pesq: float, **changes) -> dict:
         "parameters": 105_000,
         "rtf": 0.01,
         "score": pesq - 1,
-        "scores": {"noise": noisy, "music": {**noisy, "pesq": pesq + 0.2}, "clean": {**noisy, "pesq": 4.0}},
+        "scores": {"noise": noisy, "music": {**noisy, "pesq": pesq + 0.2}, "clean": {**noisy, "pesq": 4.0, "si_sdr": 28.0}},
         "data": "abc",
         "torch": "2",
         "precision": "bf16-mixed",
@@ -53,7 +53,7 @@ def test_gains_are_on_the_base_of_the_same_seed(tables, tmp_path):
         ["base", "2", "0.400", "1.50", ""],
         ["muon", "3", "0.300", "1.40", ""],  # whose base has not run
     ]
-    assert "| 4.00 | 1,234 | 3.0 | 105 k | 0.010 |" in lines[1]
+    assert "| 4.00 | 28.0 | 1,234 | 3.0 | 105 k | 0.010 |" in lines[1]
 
 
 def test_runs_of_another_length_are_in_a_table_of_their_own(tables, tmp_path):
