@@ -32,7 +32,11 @@ def run(name: str, seed: int, pesq: float, **changes) -> dict:
         "parameters": 105_000,
         "rtf": 0.01,
         "score": pesq - 1,
-        "scores": {"noise": noisy, "music": {**noisy, "pesq": pesq + 0.2}, "clean": {**noisy, "pesq": 4.0, "si_sdr": 28.0}},
+        "scores": {
+            "noise": noisy,
+            "music": {**noisy, "pesq": pesq + 0.2},
+            "clean": {**noisy, "pesq": 4.0, "si_sdr": 28.0},
+        },
         "data": "abc",
         "torch": "2",
         "precision": "bf16-mixed",
