@@ -111,18 +111,18 @@ def main() -> None:
     torch.set_num_threads(1)
     store = Store(arguments.data)
     model = load_model(arguments.model)
-    rows = measure(store, model, arguments.clips)
-    about: dict[str, Any] = {
+    found: dict[str, Any] = {
         "model": arguments.model,
         "clips": arguments.clips,
         "data": store.fingerprint,
         "enhance": code_version(),
+        "noise_alone": noise_alone(store, model, arguments.clips),
+        "rows": measure(store, model, arguments.clips),
     }
-    about["noise_alone"] = noise_alone(store, model, arguments.clips)
-    arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    for row in rows:
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for row in found["rows"]:
         print({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()})
-    print(f"noise alone: {about['noise_alone']:.1f} dB")
+    print(f"noise alone: {found['noise_alone']:.1f} dB")
 
 
 if __name__ == "__main__":

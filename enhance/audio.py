@@ -38,6 +38,7 @@ FLOATS = frozenset(("FLOAT", "DOUBLE"))
 # Codecs that take samples over full scale as they are; what is neither here nor above is made of integers.
 LOSSY = frozenset(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"))
 # Sizes in headers of what was written into a pipe: none, or nearly the largest number of 31 or 32 bits.
+ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile has no method for
 UNKNOWN_SIZES = (range(1), range(0x7FFF0000, 0x80000000), range(0xFFFF0000, 0x100000000))
 SLICE = 16384  # frames handed to libsndfile at once: its Vorbis encoder keeps them on the stack
 
@@ -251,6 +252,8 @@ class SoundFileWriter:
             self.sound = soundfile.SoundFile(_name(path), "w", sample_rate, channels, subtype, format=container)
         except soundfile.LibsndfileError as error:  # no room for the header
             raise OSError(error.error_string) from None
+        # Of floats libsndfile writes the peak with the time of day: the same sound would not give the same bytes.
+        soundfile._snd.sf_command(self.sound._file, ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)  # pyright: ignore
         for name, text in tags.items():
             with contextlib.suppress(soundfile.LibsndfileError):  # not every container has every tag
                 setattr(self.sound, name, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,15 @@ def test_a_video_without_sound_is_refused(tmp_path: Path, ffmpeg: str):
     )
     with pytest.raises(EnhanceError, match=r"a\.mp4: has no sound"):
         audio.info(tmp_path / "a.mp4")
+
+
+def test_the_same_sound_gives_the_same_bytes_at_another_time(tmp_path: Path):
+    """Of floats libsndfile would write the time of day, in seconds."""
+    names = [f"a.{ending}" for ending in ("wav", "aiff", "caf", "w64", "flac")]
+    found = []
+    for _ in range(2):
+        for name in names:
+            audio.write(tmp_path / name, noise(1, 4000), 16000, "PCM_24" if name.endswith("flac") else "FLOAT")
+        found.append([(tmp_path / name).read_bytes() for name in names])
+        time.sleep(1.1)
+    assert found[0] == found[1]
