@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from enhance.inference.live import Live, Meter
 
 DEFAULT_MODEL = "dcunet-s"  # a third of the delay that the default for files has
+LONGEST_DELAY = 0.1  # s of a model: a conversation bears 0.15 from mouth to ear (ITU-T G.114)
 
 
 def live(
@@ -131,7 +132,15 @@ def _prepared(model: str, rate: int, channels: int, strength: float) -> Live:
     check_strength(strength)
     network = load_model(model)
     check_streaming(network, model)
+    _check_delay(network, model)
     return Live(network, rate, channels, strength)
+
+
+def _check_delay(network: Any, model: str) -> None:
+    """Warn of a model that is for files, although it streams."""
+    delay = (network.latency + network.block) / network.sample_rate
+    if delay > LONGEST_DELAY:
+        warn(f"{model}: its delay of {1000 * delay:.0f} ms is too long for live sound; {DEFAULT_MODEL} is made for it")
 
 
 def _delay(denoiser: Live) -> str:

@@ -11,15 +11,18 @@ from enhance.console import stderr, stdout
 
 
 def models(
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each model."),
+    cost: bool = typer.Option(
+        False, "--cost", help="Multiply-accumulates per second of audio too: counting them takes ten seconds."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each model, with its cost."),
 ) -> None:
-    """List the models: size, cost, rate, sources, whether weights are shipped, and how to cite them."""
+    """List the models: size, rate, sources, whether weights are shipped, and how to cite them."""
     from enhance.models import presets
     from enhance.models.checkpoint import shipped
 
     weights = shipped()
     with stderr().status("counting parameters and operations"):
-        rows = [_describe(name, name in weights) for name in presets()]
+        rows = [_describe(name, name in weights, cost or as_json) for name in presets()]
     if as_json:
         for row in rows:
             print(json.dumps(row))
@@ -27,18 +30,19 @@ def models(
         _print_table(rows)
 
 
-def _describe(name: str, has_weights: bool) -> dict[str, Any]:
+def _describe(name: str, has_weights: bool, cost: bool) -> dict[str, Any]:
     import torch
 
     from enhance.models import REGISTRY, create
     from enhance.models.cost import macs_per_second, parameters
 
-    with torch.device("meta"):  # shapes without numbers: counting needs no computing
+    # Operations are counted on shapes without numbers; to load what these need takes longer than to draw all weights.
+    with torch.device("meta" if cost else "cpu"):
         model = create(name)
     return {
         "name": name,
         "parameters": parameters(model),
-        "macs_per_second": macs_per_second(model),
+        **({"macs_per_second": macs_per_second(model)} if cost else {}),
         "sample_rate": model.sample_rate,
         "sources": list(model.sources),  # pyright: ignore[reportArgumentType]
         "weights": has_weights,
@@ -51,7 +55,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for title in ("parameters", "GMAC/s", "Hz"):
+    costs = "macs_per_second" in rows[0]
+    for title in ("parameters", *["GMAC/s"] * costs, "Hz"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("sources")
     table.add_column("weights", no_wrap=True)
@@ -60,7 +65,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             row["name"],
             f"{row['parameters']:,}",
-            f"{row['macs_per_second'] / 1e9:.3f}",
+            *([f"{row['macs_per_second'] / 1e9:.3f}"] if costs else []),
             str(row["sample_rate"]),
             ", ".join(row["sources"]),
             "shipped" if row["weights"] else "none",

@@ -10,7 +10,7 @@ from enhance.console import note, progress, stdout
 
 
 def refine(
-    recipe: Path = typer.Argument(..., help="A recipe with a table [refine], for instance recipes/musdb/refine.toml."),
+    recipe: Path = typer.Argument(..., help="A recipe with a table `refine`, for instance recipes/musdb/refine.toml."),
     changes: list[str] = typer.Option([], "--set", help="Override a setting: --set refine.activity=0.4."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
     force: bool = typer.Option(False, "--force", "-f", help="Listen again where the table is there already."),

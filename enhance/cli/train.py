@@ -22,7 +22,7 @@ def train(
     nodes: int | None = typer.Option(None, "--nodes", min=1, help="Machines, under torchrun or Slurm."),
     precision: str | None = typer.Option(None, "--precision", help="32-true or bf16-mixed."),
     sweep: bool = typer.Option(False, "--sweep", help="RECIPE is a folder: train all in it; run again to go on."),
-    tune: bool = typer.Option(False, "--tune", help="Search over what the recipe's [search] names, with Optuna."),
+    tune: bool = typer.Option(False, "--tune", help="Search over what the recipe's table `search` names, with Optuna."),
     profile: bool = typer.Option(False, "--profile", help="Say where the time of a step goes, and train nothing."),
 ) -> None:
     """Train a model as a recipe says."""

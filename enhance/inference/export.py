@@ -82,7 +82,7 @@ def _parts(state: Any, name: str) -> dict[str, Any]:
     if type(state) in (list, tuple):
         return {str(number): value for number, value in enumerate(state)}
     what = f"the model's state holds {type(state).__name__} at {name or 'its top'}"
-    raise EnhanceError(what, "an exported model keeps tensors only")
+    raise EnhanceError(what, "an exported model keeps tensors only; take another, such as dcunet-s")
 
 
 def export_onnx(model: nn.Module, name: str, target: Path, progress: Callable[[str], None] = lambda what: None) -> None:
@@ -124,12 +124,15 @@ def check_packages() -> None:
 def translate(model: Any, name: str, blocks: int = 1) -> Any:
     """The ONNX program, with metadata, of one step of ``blocks`` blocks.
 
-    EnhanceError, with the exporter's reason, if it cannot be made.
+    EnhanceError, with the exporter's reason, if it cannot be made, or if the state holds more than tensors.
     """
     chunk = torch.zeros(1, model.channels, blocks * model.block)
     with torch.inference_mode():
         state = model.stream(chunk, None)[1]
-    tensors = {key: torch.zeros(tensor.shape) for key, tensor in flatten(state).items()}
+    try:
+        tensors = {key: torch.zeros(tensor.shape) for key, tensor in flatten(state).items()}
+    except EnhanceError as error:
+        raise EnhanceError(f"{name}: {error.what}", error.hint) from None
     try:
         with _quiet():
             program = torch.onnx.export(

@@ -13,7 +13,8 @@ A model is a :class:`torch.nn.Module` that maps a mixture ``(batch, channels, ti
 and one of two declared reaches in time:
 
 ``context = (left, right)``
-    an output sample depends on no input further away than this many samples, or
+    an output sample depends on no input further away than this many samples. Where the model has strides over time, a
+    part of a signal gives what the whole does only if it begins at a multiple of ``align`` samples (1 unless given); or
 ``stream(chunk, state) -> (estimates, state)`` with ``block`` and ``latency`` in samples
     chunks of a multiple of ``block`` samples; the state of the beginning is ``None``. Put together, the
     estimates are those of the whole signal, later by ``latency`` samples.
@@ -72,7 +73,7 @@ def presets() -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 def create(preset: str, **overrides: Any) -> nn.Module:
-    """A freshly initialised model of that preset, with some constructor arguments replaced.
+    """A freshly initialised model of that preset, with some arguments replaced (:func:`constructor_arguments`).
 
     Raises EnhanceError for an unknown preset, naming the nearest known one, or an unknown argument.
     """
@@ -81,8 +82,20 @@ def create(preset: str, **overrides: Any) -> nn.Module:
         near = difflib.get_close_matches(preset, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "`enhance models` lists what there is"
         raise EnhanceError(f"unknown model {preset!r}", hint)
-    name, arguments = known[preset]
     try:
-        return model_class(name)(**{**arguments, **overrides})
+        return model_class(known[preset][0])(**constructor_arguments(preset, **overrides))
     except TypeError as error:
         raise EnhanceError(f"model {preset!r}", str(error)) from None
+
+
+def constructor_arguments(preset: str, **overrides: Any) -> dict[str, Any]:
+    """The constructor's arguments of a known preset, some of them replaced, in those that are tables key by key."""
+    return _overlaid(presets()[preset][1], overrides)
+
+
+def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+        merged[key] = _overlaid(below[key], value) if both else value
+    return merged

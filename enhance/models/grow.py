@@ -20,10 +20,10 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     as many frames of silence earlier. Sources are known by their names: new ones begin as in a new model, and
     ``consistent`` may differ. Raises ValueError where the two differ in anything else.
     """
-    for name in ("n_fft", "sample_rate"):
+    for name in ("n_fft", "block", "sample_rate"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
-    for name in ("compression", "bound", "mask"):
+    for name in ("compression", "bound", "mask", "floor"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
     if not set(small.sources) <= set(large.sources):

@@ -22,7 +22,7 @@ def shrink(small: CompactUNet, large: CompactUNet) -> None:
 
     Raises ValueError where the two differ in anything else, or where ``small`` has more of either.
     """
-    for name in ("n_fft", "sample_rate", "sources"):
+    for name in ("n_fft", "block", "sample_rate", "sources"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
     for name in ("compression", "bound", "mask", "lookahead"):

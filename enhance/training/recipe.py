@@ -131,7 +131,9 @@ class Stage(_Table):
 
     train: str = Field(ALL, description="name of the module; its own estimate has the loss")
     steps: int = Field(gt=0)
-    lr: float = Field(1e-3, gt=0, description="learning rate after the warm-up, which decays to optim.final_lr")
+    lr: float | None = Field(
+        None, gt=0, description="learning rate after the warm-up in place of optim.lr; it decays to optim.final_lr"
+    )
 
 
 class RefineConfig(_Table):
@@ -224,7 +226,7 @@ class Recipe(_Table):
             if step < begin + stage.steps:
                 return stage, begin
             begin += stage.steps
-        return Stage(train=ALL, steps=max(1, self.optim.steps - begin), lr=self.optim.lr), begin
+        return Stage(train=ALL, steps=max(1, self.optim.steps - begin), lr=None), begin
 
 
 def _create_loss(name: str, options: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from enhance import __version__
 from enhance.console import note
 from enhance.errors import EnhanceError
-from enhance.models import create, presets
+from enhance.models import constructor_arguments, create
 from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
@@ -84,7 +84,7 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
                 "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
                 "or more sources; or leave out init",
             ) from None
-    return model, {**presets()[recipe.model][1], **recipe.model_options}
+    return model, constructor_arguments(recipe.model, **recipe.model_options)
 
 
 def _initial(recipe: Recipe) -> list[str]:
@@ -117,6 +117,7 @@ def _take_over(model: nn.Module, initial: nn.Module) -> None:
     """Start ``model`` with the weights of ``initial``; ValueError, RuntimeError or KeyError where they do not fit."""
     if isinstance(initial, CompactUNet) and isinstance(model, CompactUNet | RecurrentHybrid):
         compact = model if isinstance(model, CompactUNet) else model.spectrogram
+        initial.net.floor = compact.net.floor  # no weight: the recipe says what the mask leaves of the mixture
         larger = compact.net.hidden < initial.net.hidden or len(compact.net.blocks) < len(initial.net.blocks)
         shrink(compact, initial) if larger else grow(compact, initial)
     else:
@@ -195,11 +196,12 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     """Of each stage, a linear warm-up, then a cosine from its ``lr`` to ``final_lr`` over its remaining steps."""
     optim = recipe.optim
     stage, begin = recipe.stage(step)
+    peak = stage.lr or optim.lr
     step -= begin
     if step < optim.warmup:
-        return stage.lr * (step + 1) / optim.warmup
+        return peak * (step + 1) / optim.warmup
     share = min(1.0, (step - optim.warmup) / max(1, stage.steps - optim.warmup))
-    return optim.final_lr + (stage.lr - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
+    return optim.final_lr + (peak - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def compiler_found() -> bool:

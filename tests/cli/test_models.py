@@ -27,9 +27,20 @@ def test_json_has_a_line_for_each_preset(cli: Callable[..., tuple[int, str, str]
 def test_the_table_has_a_line_for_each_preset(
     cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("enhance.models.cost.macs_per_second", lambda model: 1.5e9)  # counting takes seconds
+    def refused(_: object) -> None:
+        raise AssertionError("counting operations takes seconds")
+
+    monkeypatch.setattr("enhance.models.cost.macs_per_second", refused)
     code, out, err = cli("models")
     assert (code, err) == (0, "")
     for name in presets():
         assert f"\n{name} " in out
-    assert "1.500  16000  speech" in out
+    assert "138,520  16000  speech" in out
+
+
+def test_the_table_with_costs(cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("enhance.models.cost.macs_per_second", lambda model: 1.5e9)
+    code, out, err = cli("models", "--cost")
+    assert (code, err) == (0, "")
+    assert "GMAC/s" in out
+    assert "138,520   1.500  16000  speech" in out

@@ -48,6 +48,8 @@ WRONG = [
     {"blocks": 1},
     {"widths": [4, 6, 10]},
     {"n_fft": 256},
+    {"hop": 128},
+    {"floor": 0.01},
     {"bound": 3.0},
     {"compression": 0.5},
     {"mask": "bdt"},

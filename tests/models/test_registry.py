@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
-from enhance.models import REGISTRY, Model, checkpoint, create, model_class, presets
+from enhance.models import REGISTRY, Model, checkpoint, constructor_arguments, create, model_class, presets
+from enhance.nn.masks import ubd
 
 SLOW = ("hybrid-l",)
 # Their size is checked as they are, all else on one with fewer channels and, of the hybrid, a shorter reach.
@@ -34,7 +35,7 @@ def noise(*shape: int, seed: int = 0, level: float = 0.1) -> Tensor:
 
 
 def arguments(preset: str) -> dict[str, Any]:
-    return {**presets()[preset][1], **THIN.get(preset, {})}
+    return constructor_arguments(preset, **THIN.get(preset, {}))
 
 
 def made(preset: str) -> Any:
@@ -80,6 +81,26 @@ def test_unknown_class_and_unknown_argument():
         model_class("None")
     with pytest.raises(EnhanceError, match=r"model 'dcunet-10': .*wdith"):
         create("dcunet-10", wdith=3)
+
+
+def test_one_argument_in_a_table_changes_only_itself():
+    model: Any = create("hybrid-dcunet", spectrogram={"mask": "ubd"})
+    same: Any = create("hybrid-dcunet")
+    assert model.parts["spectrogram"].mask_function is ubd
+    shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (model, same)]
+    assert shapes[0] == shapes[1]
+    given = constructor_arguments("hybrid-dcunet", spectrogram={"mask": "ubd"})
+    assert given["spectrogram"].pop("mask") == "ubd"
+    assert given == presets()["hybrid-dcunet"][1]  # which is as it was
+    hybrid: Any = create("hybrid", compact={"floor": 0.0}, waveform={"widths": [8, 12, 16]})
+    net = hybrid.spectrogram.net
+    assert (net.floor, net.lookahead, net.hidden, len(net.blocks)) == (0.0, 4, 128, 5)
+    assert [layer.weight.shape[0] for layer in hybrid.waveform.down] == [8, 12, 16]
+
+
+def test_the_thin_hybrid_looks_ahead_and_leaves_noise_as_the_preset_does():
+    net = made("hybrid").spectrogram.net
+    assert (net.lookahead, net.floor) == (4, 0.01)
 
 
 @pytest.mark.slow

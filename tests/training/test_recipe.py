@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
 from enhance.errors import EnhanceError
-from enhance.models import create, presets
+from enhance.models import presets
 from enhance.training import recipe as recipes
+from enhance.training.setup import build_model, learning_rate
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = 'model = "dcunet-s"\n[data]\npath = "x"\n[loss]\nwsdr = 1.0\n'
@@ -24,9 +26,25 @@ RECIPES = [path for path in sorted(ROOT.glob("recipes/**/*.toml")) if path.name 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name + "/" + path.stem)
 def test_every_shipped_recipe_is_valid(path):
+    """And its model takes the weights it starts from, has the modules that it trains, and the data's sources."""
     recipe = recipes.read(path, [])
     assert recipe.model in presets()
-    create(recipe.model, **recipe.model_options)
+    build_model(recipe)
+
+
+@pytest.mark.parametrize("change", ["stages=[{train='phase', steps=1}]", "model=waveform"])
+def test_stages_and_auxiliary_losses_that_the_model_has_no_modules_for_are_no_recipe(change):
+    with pytest.raises(EnhanceError, match=r"has no (module|estimate)"):
+        build_model(recipes.read(ROOT / "recipes/voicebank/hybrid-dcunet.toml", [change]))
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "hybrid"], ids=lambda path: path.parent.name)
+def test_the_hybrids_learn_at_one_rate_in_all_their_stages(path):
+    recipe = recipes.read(path, ["optim.steps=100000"])  # more than those of the stages
+    begins = [0, *accumulate(stage.steps for stage in recipe.stages)]
+    peaks = [learning_rate(begin + recipe.optim.warmup, recipe) for begin in begins]
+    assert peaks == pytest.approx([recipe.optim.lr] * len(peaks))
+    assert len(peaks) > 1
 
 
 def test_the_small_ablation_differs_in_mask_and_loss_alone():

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
 from enhance.models import checkpoint, create, presets
+from enhance.nn.masks import ubd
 from enhance.training import loop, setup
 from enhance.training import recipe as recipes
 from enhance.training import state as states
@@ -64,6 +65,29 @@ def test_every_stage_warms_up_and_decays(tmp_path):
     assert rates == pytest.approx([2e-3, 2e-3, 1e-3, 1e-3, 1e-3, 8.5355e-4, 5e-4, 1.4645e-4], rel=1e-4)
 
 
+def test_a_stage_without_a_rate_of_its_own_has_that_of_the_recipe(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(
+        'model = "hybrid"\nloss = { snr = 1.0 }\ndata = { path = "x" }\n'
+        "stages = [{ steps = 2 }, { steps = 2, lr = 0.5 }]\n"
+    )
+    plan = recipes.read(path, ["optim.lr=0.25", "optim.steps=6", "optim.warmup=1"])
+    assert [setup.learning_rate(step, plan) for step in (0, 2, 4)] == [0.25, 0.5, 0.25]
+
+
+def test_an_option_in_a_table_changes_only_itself_in_model_and_checkpoint(tmp_path):
+    plan = recipe(tmp_path, model_options={"spectrogram": {"mask": "ubd"}, "waveform": {"widths": [8, 12, 16]}})
+    model, arguments = setup.build_model(plan)
+    checkpoint.save(tmp_path / "a.safetensors", model, arguments, {})
+    expected = {**presets()["hybrid-dcunet"][1]}
+    expected["spectrogram"] = {**expected["spectrogram"], "mask": "ubd"}
+    expected["waveform"] = {**expected["waveform"], "widths": [8, 12, 16]}
+    assert checkpoint.read_header(tmp_path / "a.safetensors")["arguments"] == expected
+    loaded = checkpoint.load_model(tmp_path / "a.safetensors")
+    assert loaded.parts["spectrogram"].mask_function is ubd
+    assert loaded.parts["spectrogram"].n_fft == 512
+
+
 def test_mistakes_are_found_before_the_work(tmp_path, store):
     path = tmp_path / "a.toml"
     text = (
@@ -113,8 +137,9 @@ def test_the_loss_is_that_of_the_result_and_of_the_estimate_before_it(tmp_path):
 @pytest.mark.parametrize("order", ["waveform-spectrogram", "spectrogram-waveform"])
 @pytest.mark.parametrize("trained", ["waveform", "spectrogram"])
 def test_only_the_module_of_the_stage_changes(tmp_path, order, trained):
-    """Neither weights nor statistics of the other one; the auxiliary loss waits for its stage."""
+    """Neither weights nor statistics of the other one; the auxiliary loss waits for its stage. Then all learn."""
     plan = recipe(tmp_path, auxiliary={"snr": 1.0}, stages=[{"train": trained, "steps": 2}])
+    plan = plan.model_copy(update={"optim": plan.optim.model_copy(update={"weight_decay": 0.0})})  # gradients alone
     options = {**plan.model_options, "order": order}
     step = step_of(plan.model_copy(update={"model_options": options}))
     before = {name: tensor.clone() for name, tensor in step.run.model.state_dict().items()}
@@ -123,12 +148,11 @@ def test_only_the_module_of_the_stage_changes(tmp_path, order, trained):
     changed = {name for name, tensor in step.run.model.state_dict().items() if not torch.equal(before[name], tensor)}
     assert changed
     assert {name.split(".")[1] for name in changed} == {trained}
+    before = {name: weight.detach().clone() for name, weight in step.run.model.named_parameters()}
     all_again = step([batch()])
     assert f"{order.split('-')[0]}_snr" in all_again
-    after = step.run.model.state_dict()
-    assert all(
-        not torch.equal(before[name], after[name]) for name, _ in step.run.model.named_parameters() if "conv" in name
-    )
+    learned = {name for name, weight in step.run.model.named_parameters() if not torch.equal(before[name], weight)}
+    assert {name.split(".")[1] for name in learned} == {"waveform", "spectrogram"}
 
 
 @pytest.mark.slow
@@ -162,7 +186,7 @@ def test_a_recurrent_hybrid_starts_from_a_compact_model_that_was_trained_alone(t
     checkpoint.save(tmp_path / "alone.safetensors", alone, {**presets()["dcunet-s"][1], **compact}, {})
     waveform = {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}
     for hidden in (6, 8, 10):  # smaller, the same and larger than what it starts from
-        options = {"compact": {**compact, "hidden": hidden}, "waveform": waveform}
+        options = {"compact": {**compact, "hidden": hidden, "lookahead": 0, "floor": 0.0}, "waveform": waveform}
         started = recipe(store.folder, model="hybrid", model_options=options, init=tmp_path / "alone.safetensors")
         model, arguments = setup.build_model(started)
         assert arguments["compact"]["hidden"] == hidden
@@ -170,3 +194,13 @@ def test_a_recurrent_hybrid_starts_from_a_compact_model_that_was_trained_alone(t
         if hidden == 8:
             mixture = 0.1 * torch.randn(1, 1, 3000)
             torch.testing.assert_close(model.eval()(mixture)[..., :2000], alone.eval()(mixture)[..., :2000])
+
+
+def test_the_floor_is_the_recipe_s_whatever_the_checkpoint_has(tmp_path, store):
+    compact = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1}
+    options = {**presets()["dcunet-s"][1], **compact, "floor": 0.01}
+    checkpoint.save(tmp_path / "alone.safetensors", create("dcunet-s", **options), options, {})
+    for floor in (0.0, 0.01, 0.1):
+        settings = {"model": "dcunet-s", "model_options": {**compact, "hidden": 9, "floor": floor}}
+        model, arguments = setup.build_model(recipe(store.folder, **settings, init=tmp_path / "alone.safetensors"))
+        assert (model.net.floor, arguments["floor"]) == (floor, floor)
