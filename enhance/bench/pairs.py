@@ -119,14 +119,14 @@ def _length(about: Info) -> int:
 def estimate_path(folder: Path, clip: Clip, source: str, sources: int) -> Path:
     """Where another tool's estimate of a source lies, with any ending of audio.
 
-    Of one source ``folder/ID`` or, where ids are no paths, a file named as the mixture; of several
-    ``folder/ID/SOURCE``. EnhanceError, with the clip, if there is none, or more than one.
+    ``folder/ID/SOURCE``, as ``enhance separate`` writes them; of one source also ``folder/ID`` or, where ids are
+    no paths, a file named as the mixture. EnhanceError, with the clip, if there is none, or more than one.
     """
-    stems = [folder / clip.id]
-    if sources > 1:
-        stems = [folder / clip.id / source]
-    elif "/" not in clip.id and clip.mixture.stem != "mixture":  # else other clips may have mixtures of that name
-        stems.append(folder / clip.mixture.stem)
+    stems = [folder / clip.id / source]
+    if sources == 1:
+        if "/" not in clip.id and clip.mixture.stem != "mixture":  # else other clips may have mixtures of that name
+            stems.insert(0, folder / clip.mixture.stem)
+        stems.insert(0, folder / clip.id)
     for stem in stems:
         if found := _with_any_ending(stem, (clip.mixture.suffix, *ENDINGS)):
             if len(found) > 1:

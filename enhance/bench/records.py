@@ -16,6 +16,7 @@ from typing import Any
 from enhance.errors import EnhanceError
 
 UNTOUCHED = "untouched"  # the system whose estimate is the mixture
+ABSENT = "silent reference: the clip does not hold this source"  # of several: nothing to score, and no failure
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Record:
     @property
     def key(self) -> tuple[str, str, str]:
         return self.system, self.clip, self.source
+
+    @property
+    def absent(self) -> bool:
+        """Whether the source is one that the clip does not hold."""
+        return ABSENT in self.unscored.values()
 
 
 def dump(record: Record) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from enhance.audio import read
 from enhance.bench.pairs import check_clip
-from enhance.bench.records import Clip, Record
+from enhance.bench.records import ABSENT, Clip, Record
 from enhance.bench.systems import System, estimate
 from enhance.errors import EnhanceError
 
@@ -127,7 +127,10 @@ def _scores(
     mixture: np.ndarray,
     rate: int,
 ) -> tuple[Scores, Reasons]:
-    """All waves ``(channels, time)``; metrics of speech are the mean over channels."""
+    """All waves ``(channels, time)``; metrics of speech are the mean over channels.
+
+    A source of several whose reference is silent has no scores: songs without vocals are common.
+    """
     scores: Scores = {source: {} for source in estimates}
     reasons: Reasons = {source: {} for source in estimates}
     joint = [name for name in metrics if name in JOINT and len(references) > 1]
@@ -135,6 +138,9 @@ def _scores(
         _score_jointly(joint, references, estimates, rate, scores, reasons)
     alone = [name for name in metrics if name not in joint]
     for source, wave in estimates.items():
+        if len(references) > 1 and not references[source].any():
+            reasons[source] = dict.fromkeys(metrics, ABSENT)
+            continue
         found, missing = _score_source(alone, references.get(source), wave, mixture, rate)
         scores[source].update(found)
         reasons[source].update(missing)
@@ -193,12 +199,13 @@ def _score_jointly(
             reasons[source].update(dict.fromkeys(names, str(error)))
         return
     for position, source in enumerate(order):
+        why = "no second of sound to measure it on" if made[position].any() else "silent estimate"
         for name in names:
             value = float(getattr(ratios, name.removeprefix("bss_"))[position])
             if np.isfinite(value):
                 scores[source][name] = value
             else:
-                reasons[source][name] = f"{name} is not defined: no second of sound to measure it on"
+                reasons[source][name] = f"{name} is not defined: {why}"
 
 
 Task = tuple[System, Clip]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,14 +36,20 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 def median_interval(values: np.ndarray) -> tuple[float, float | None, float | None]:
     """The mean over columns of the medians of ``(clips, columns)``, and its 95 % bootstrap interval (percentiles).
 
-    The columns are sources of the same clips, which are drawn together. Otherwise as :func:`mean_interval`.
+    The columns are sources of the same clips, which are drawn together; NaN is where a clip does not hold a source,
+    and a draw without any clip of a source is without that. Otherwise as :func:`mean_interval`.
     """
     from scipy.stats import bootstrap
 
-    def mean_of_medians(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
-        return np.mean([np.median(column, axis=axis) for column in columns], axis=0)
-
     columns = tuple(np.asarray(values, dtype=np.float64).T)
+    whole = np.isfinite(columns).all()
+
+    def mean_of_medians(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
+        if whole:
+            return np.mean([np.median(column, axis=axis) for column in columns], axis=0)
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # "All-NaN slice encountered"
+            return np.nanmean([np.nanmedian(column, axis=axis) for column in columns], axis=0)
+
     average = float(mean_of_medians(*columns))
     if len(columns[0]) < 3:
         return average, None, None

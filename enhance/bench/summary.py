@@ -35,7 +35,11 @@ def summarise(
     data: dict[str, Any],
     footer: dict[str, str],
 ) -> Summary:
-    """The summary, as ``enhance.bench.records.Summary`` describes it. EnhanceError where no clip has the tag ``by``."""
+    """The summary, as ``enhance.bench.records.Summary`` describes it, without sources that a clip does not hold.
+
+    EnhanceError where no clip has the tag ``by``.
+    """
+    records = [record for record in records if not record.absent]
     sources = list(dict.fromkeys(record.source for record in records))
     summary: Summary = {
         "data": {**data, "clips": len(clips)},
@@ -102,7 +106,7 @@ def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> d
             average, low, high = mean_interval(values)
             scores[metric] = {"mean": average, "low": low, "high": high, "n": len(values)}
             if METRICS[metric].median:
-                median, low, high = median_interval(np.array([*_scored(clips, metric).values()]))
+                median, low, high = median_interval(_by_source(clips, metric))
                 scores[metric] |= {"median": median, "low": low, "high": high}
     return {
         "name": system.name,
@@ -124,13 +128,20 @@ def _by_clip(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def _of_clips(clips: dict[str, list[Record]], metric: str) -> dict[str, float]:
     """Each clip's score, the mean over its sources: these are no independent samples. Clips without are left out."""
-    return {name: mean(values) for name, values in _scored(clips, metric).items()}
+    return {name: mean(values.values()) for name, values in _scored(clips, metric).items()}
 
 
-def _scored(clips: dict[str, list[Record]], metric: str) -> dict[str, list[float]]:
-    """Each clip's scores, one a source; clips without one of them are left out."""
+def _by_source(clips: dict[str, list[Record]], metric: str) -> np.ndarray:
+    """The same scores as ``(clips, sources)``, NaN where a clip does not hold a source."""
+    scored = _scored(clips, metric).values()
+    sources = dict.fromkeys(source for values in scored for source in values)
+    return np.array([[values.get(source, np.nan) for source in sources] for values in scored])
+
+
+def _scored(clips: dict[str, list[Record]], metric: str) -> dict[str, dict[str, float]]:
+    """Each clip's scores by source; clips without one of them are left out."""
     return {
-        name: [record.scores[metric] for record in found]
+        name: {record.source: record.scores[metric] for record in found}
         for name, found in clips.items()
         if all(metric in record.scores for record in found)
     }

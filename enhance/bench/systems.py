@@ -31,7 +31,10 @@ FACTS: dict[str, Callable[[Any], Any]] = {  # of a system, and what they are
 
 @dataclass(frozen=True)
 class System:
-    """Something that makes estimates. ``where`` is a model's name or file, or the folder of estimates or scores."""
+    """Something that makes estimates.
+
+    ``where`` is a model's name or file, the file of a blend of models, or the folder of estimates or scores.
+    """
 
     name: str
     kind: Literal["mixture", "model", "estimates"]
@@ -40,7 +43,7 @@ class System:
 
 
 def find_systems(models: Sequence[str], estimates: Sequence[str]) -> list[System]:
-    """The untouched mixture, the models (names or checkpoints), the folders of estimates (``[NAME=]DIR``).
+    """The untouched mixture, the models (names, checkpoints, blends), the folders of estimates (``[NAME=]DIR``).
 
     EnhanceError for an unknown model, a missing folder, or two systems of one name.
     """
@@ -55,11 +58,25 @@ def find_systems(models: Sequence[str], estimates: Sequence[str]) -> list[System
     return found
 
 
+def _is_blend(where: str) -> bool:
+    return Path(where).suffix.lower() == ".toml"
+
+
+def _load(where: str, device: str = "cpu") -> Any:
+    from enhance.inference.blend import load_blend
+    from enhance.models.checkpoint import load_model
+
+    return (load_blend if _is_blend(where) else load_model)(where, device)
+
+
 def _model(name: str) -> System:
-    from enhance.models.checkpoint import find, load_model
+    from enhance.models.checkpoint import find
     from enhance.models.cost import macs_per_second, parameters
 
-    model: Any = load_model(name)
+    model = _load(name)
+    if _is_blend(name):
+        costs = {"macs_per_second": sum(map(macs_per_second, model.models.values()))}
+        return System(Path(name).stem, "model", name, {"parameters": parameters(model), **costs})
     path = find(name)
     label = name if Path(name) != path else f"{path.parent.name}/{path.stem}"
     facts = {"parameters": parameters(model), "macs_per_second": macs_per_second(model)}
@@ -87,14 +104,20 @@ def _folder(text: str) -> System:
 
 
 def identity(system: System) -> str:
-    """What changes when the system changes: a hash of the checkpoint, or of the estimates' sizes and times."""
+    """What changes when the system changes: a hash of the checkpoints, or of the estimates' sizes and times."""
     if system.kind == "mixture":
         return ""
     digest = hashlib.sha256()
     if system.kind == "model":
+        from enhance.inference.blend import read_blend
         from enhance.models.checkpoint import find
 
-        digest.update(find(system.where).read_bytes())
+        if _is_blend(system.where):
+            files = [Path(system.where), *read_blend(system.where)[0].values()]
+        else:
+            files = [find(system.where)]
+        for file in files:
+            digest.update(file.read_bytes())
     else:
         folder = Path(system.where)
         if (folder / SCORES).is_file():
@@ -133,9 +156,8 @@ def estimate(
 @cache
 def _loaded(name: str, device: str) -> Any:
     from enhance.inference.separate import separate
-    from enhance.models.checkpoint import load_model
 
-    model: Any = load_model(name, device)
+    model = _load(name, device)
     silence = np.zeros((model.channels, 16000), dtype=np.float32)
     separate(silence, 16000, model, device)  # the first run prepares things: not to be timed
     return model
@@ -170,10 +192,15 @@ def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.
 
 def check_sources(systems: Iterable[System], clips: Iterable[Clip]) -> None:
     """EnhanceError for a model that does not give the sources which the clips have references of."""
-    from enhance.models.checkpoint import find, read_header
-
     wanted = list(dict.fromkeys(source for clip in clips for source in clip.references)) or ["speech"]
     for system in systems:
-        if system.kind == "model" and not set(wanted) <= set(gives := read_header(find(system.where))["sources"]):
+        if system.kind == "model" and not set(wanted) <= set(gives := _sources(system.where)):
             what = f"{system.name} gives {', '.join(gives)}, but the references are {', '.join(wanted)}"
             raise EnhanceError(what, "name other --models, or --estimates")
+
+
+def _sources(where: str) -> Sequence[str]:
+    from enhance.inference.blend import read_blend
+    from enhance.models.checkpoint import find, read_header
+
+    return list(read_blend(where)[1]) if _is_blend(where) else read_header(find(where))["sources"]

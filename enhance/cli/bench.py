@@ -21,12 +21,12 @@ def bench(
     data: Path | None = typer.Argument(
         None,
         metavar="[DATA]",
-        help="Folder with noisy/ and clean/, Voice Bank+DEMAND, a DNS-Challenge test set, MUSDB-like tracks, or a "
-        "CSV manifest. By default a dozen clips that come with the package.",
+        help="Folder with noisy/ and clean/, Voice Bank+DEMAND, a DNS-Challenge test set, LibriMix, MUSDB-like "
+        "tracks, or a CSV manifest. By default a dozen clips that come with the package.",
         show_default=False,
     ),
     models: str = typer.Option(
-        "", "--models", "-m", help="Names or checkpoints, with commas. Default: shipped denoisers."
+        "", "--models", "-m", help="Names, checkpoints or blends, with commas. Default: shipped denoisers."
     ),
     estimates: list[str] = typer.Option(
         [],
@@ -35,7 +35,12 @@ def bench(
         metavar="[NAME=]DIR",
         help="Files that another tool made, or their scores. Repeatable.",
     ),
-    metrics: str = typer.Option("", "--metrics", help="With commas, or all. Default: PESQ-WB, STOI and SI-SDR."),
+    metrics: str = typer.Option(
+        "",
+        "--metrics",
+        help="With commas, or all. Default: PESQ-WB, STOI and SI-SDR; of several sources BSSEval v4 and MDX's SDR; of "
+        "talkers SI-SDR and what it gains; DNSMOS without references.",
+    ),
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Processes. Default: one for each core."),
     limit: int | None = typer.Option(None, "--limit", min=1, help="Only so many clips, a seeded random pick."),
     by: str | None = typer.Option(None, "--by", help="Also a table for each snr, speaker, noise, ... of the clips."),
@@ -82,7 +87,7 @@ def bench(
     summary = _summary(prepared, found)
     _print(summary, as_json, as_csv, as_markdown)
     _report(prepared, summary, found, plot, html)
-    if prepared.warnings or not all(record.scores for record in found):
+    if prepared.warnings or not all(record.scores or record.absent for record in found):
         raise typer.Exit(1 if any(record.scores for record in found) else 2)
 
 

@@ -17,7 +17,7 @@ MDX_OFFSET = 1e-7  # added to both energies
 
 
 class BssEval(NamedTuple):
-    """Ratios in dB of each source, ``(sources,)``; NaN where no frame of that source has a finite ratio."""
+    """Ratios in dB of each source, ``(sources,)``; NaN where it is silent, or has no frame with a finite ratio."""
 
     sdr: np.ndarray
     sir: np.ndarray
@@ -32,7 +32,10 @@ def bss_eval(references: np.ndarray, estimates: np.ndarray, sample_rate: int) ->
     of 512 taps for the whole clip; sources are not permuted. Frames in which a reference or an estimate is silent
     (``museval`` takes opposite channels for silence), and ratios that are infinite, are left out of the median.
 
-    Raises EnhanceError where a source is silent throughout or the shapes differ.
+    ``museval`` refuses a source that is silent throughout: such a reference is left out, and a silent estimate
+    alone has no ratios. The others are compared with all references that sound.
+
+    Raises EnhanceError where the channels of a reference cancel out or the shapes differ.
     """
     from museval.metrics import bss_eval as compute
 
@@ -40,16 +43,27 @@ def bss_eval(references: np.ndarray, estimates: np.ndarray, sample_rate: int) ->
         raise EnhanceError(f"BSSEval of shapes {references.shape} and {estimates.shape}", "same sources and length")
     if not (np.isfinite(references).all() and np.isfinite(estimates).all()):
         raise EnhanceError("BSSEval of a signal with NaN or infinity", "look for what made it")
-    swapped = [np.moveaxis(group.astype(np.float64), 1, 2) for group in (references, estimates)]
-    for name, group in zip(("reference", "estimate"), swapped, strict=True):
-        if not group.sum(axis=2).any(axis=1).all():  # as museval asks
-            raise EnhanceError("BSSEval is not defined", f"silent {name}, leave the clip out")
+    there = references.any(axis=(1, 2))
+    wanted, made = (np.moveaxis(group[there].astype(np.float64), 1, 2) for group in (references, estimates))
+    if not _sounds(wanted).all():
+        raise EnhanceError("BSSEval is not defined", "the channels of a reference cancel out, leave the clip out")
+    heard = _sounds(made)
+    ratios = np.full((4, len(references)), np.nan)
+    if not heard.any():
+        return BssEval(*ratios)
+    made[~heard] = wanted[~heard]  # which has no influence on the ratios of the others
     try:
         with np.errstate(divide="ignore", invalid="ignore"):
-            sdr, isr, sir, sar, _ = compute(*swapped, window=sample_rate, hop=sample_rate)
+            sdr, isr, sir, sar, _ = compute(wanted, made, window=sample_rate, hop=sample_rate)
     except (np.linalg.LinAlgError, AttributeError):  # museval asks numpy for the first by a name that is gone
         raise EnhanceError("BSSEval is not defined", "the references depend on each other") from None
-    return BssEval(*(_median(ratio) for ratio in (sdr, sir, isr, sar)))
+    ratios[:, np.flatnonzero(there)[heard]] = [_median(ratio[heard]) for ratio in (sdr, sir, isr, sar)]
+    return BssEval(*ratios)
+
+
+def _sounds(group: np.ndarray) -> np.ndarray:
+    """Which of ``(sources, time, channels)`` ``museval`` does not take for silence."""
+    return group.sum(axis=2).any(axis=1)
 
 
 def _median(ratios: np.ndarray) -> np.ndarray:
@@ -63,8 +77,13 @@ def denoising_bss_eval(
     """BSSEval v4 of one estimate ``(time,)``, the noise ``mixture - reference`` being the other source.
 
     Each field has one value. Without the mixture there is no interference: SIR is NaN, and SAR counts noise as
-    artefacts. SAR of the untouched mixture is infinite, which is NaN here. Raises as :func:`bss_eval`.
+    artefacts. SAR of the untouched mixture is infinite, which is NaN here.
+
+    Raises EnhanceError for silence, and as :func:`bss_eval`.
     """
+    for name, wave in (("reference", reference), ("estimate", estimate)):
+        if not wave.any():
+            raise EnhanceError("BSSEval is not defined", f"silent {name}, leave the clip out")
     if mixture is None:
         return bss_eval(reference[None, None], estimate[None, None], sample_rate)
     noise = mixture - reference

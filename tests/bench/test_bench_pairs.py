@@ -153,6 +153,9 @@ def test_estimates_of_several_sources_lie_in_a_folder(tmp_path):
     assert estimate_path(tmp_path, clip, "drums", 2) == drums
     with pytest.raises(EnhanceError, match=r"no estimate of vocals of clip A - one: .* be .*A - one/vocals\.wav"):
         estimate_path(tmp_path, clip, "vocals", 2)
+    assert estimate_path(tmp_path, clip, "drums", 1) == drums  # what a separator of one source writes
+    assert estimate_path(tmp_path, clip, "drums", 1) != sound(tmp_path / "A - one.wav")
+    assert estimate_path(tmp_path, clip, "drums", 1) == tmp_path / "A - one.wav"
 
 
 def test_missing_and_ambiguous_estimates_are_refused(tmp_path):

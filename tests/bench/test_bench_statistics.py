@@ -66,6 +66,13 @@ def test_medians_by_hand():
     assert median_interval(np.array([[2.0], [3.0]])) == (2.5, None, None)
 
 
+def test_medians_of_sources_that_some_clips_do_not_hold():
+    """Column 1, none, 30 has the median 15.5 and 5, 4, 3 has 4."""
+    middle, low, high = median_interval(np.array([[1.0, 5.0], [np.nan, 4.0], [30.0, 3.0]]))
+    assert middle == (15.5 + 4) / 2
+    assert (low, high) == (2.5, 17.0)  # the first or the last song, and the second twice: (1 + 4) / 2, (30 + 4) / 2
+
+
 def test_the_interval_of_medians_is_that_of_the_normal_law_for_many_values():
     """The error of a median of n normal values is 1.2533 times that of their mean; of equal sources that of one."""
     values = np.random.default_rng(0).normal(3, 2, 2000)

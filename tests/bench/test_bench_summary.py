@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from enhance.bench import statistics, summary, table
-from enhance.bench.records import Clip, Record, dump, load
+from enhance.bench.records import ABSENT, Clip, Record, dump, load
 from enhance.bench.summary import check_tag, footer, summarise, warnings
 from enhance.bench.systems import System
 from enhance.errors import EnhanceError
@@ -100,6 +100,12 @@ def test_bsseval_is_the_median_over_tracks_and_the_other_ratio_a_mean():
     assert "| ours | 3/3 | 3.0 (" in text
     assert "- SDR (BSSEval v4): the median over seconds, then over clips" in text
     assert next(csv.DictReader(io.StringIO(table.csv_text(summary))))["bss_sdr"] == "3.0"
+    records[2] = Record("ours", "track1", "vocals", {}, dict.fromkeys(metrics, ABSENT))  # a song without
+    summary = summarise(records, [System("ours", "model")], clips, metrics, None, about, foot)
+    row, vocals = summary["systems"][0], summary["sources"]["vocals"][0]
+    assert (row["scored"], row["total"], row["scores"]["bss_sdr"]["n"]) == (3, 3, 3)
+    assert (row["scores"]["bss_sdr"]["median"], row["scores"]["global_sdr"]["mean"]) == ((15.5 + 4) / 2, 23.5 / 3)
+    assert (vocals["total"], vocals["scores"]["global_sdr"]["mean"]) == (2, 15.5)
 
 
 def test_comparisons_are_of_the_first_system_on_the_clips_that_both_have():

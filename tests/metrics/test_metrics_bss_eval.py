@@ -80,6 +80,24 @@ def test_what_cannot_be_scored():
         denoising_bss_eval(speech, speech, 16000, speech)
 
 
+def test_a_silent_source_takes_nothing_from_the_others():
+    references = white(3, 2, 16000)
+    estimates = references + 0.2 * references[[1, 2, 0]] + 0.1 * white(3, 2, 16000, seed=1)
+    whole = bss_eval(references, estimates, 8000)
+    two = bss_eval(references[:2], estimates[:2], 8000)
+    for silent, expected in (("reference", two), ("estimate", whole)):  # a silent estimate leaves its reference
+        group = {"reference": references.copy(), "estimate": estimates.copy()}
+        group[silent][2] = 0
+        for ratio, wanted in zip(bss_eval(group["reference"], group["estimate"], 8000), expected, strict=True):
+            np.testing.assert_allclose(ratio[:2], wanted[:2])
+            assert np.isnan(ratio[2])
+    assert np.isnan(bss_eval(references, 0 * estimates, 8000)).all()
+    assert np.isnan(bss_eval(0 * references, estimates, 8000)).all()
+    references[2, 1] = -references[2, 0]
+    with pytest.raises(EnhanceError, match="cancel out"):
+        bss_eval(references, estimates, 8000)
+
+
 def test_references_that_numpy_cannot_tell_apart(monkeypatch):
     def singular(*_: np.ndarray) -> np.ndarray:
         raise np.linalg.LinAlgError
