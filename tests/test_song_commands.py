@@ -20,6 +20,8 @@ from enhance.bench.score import default_metrics
 from enhance.models.checkpoint import read_header
 
 ROOT = Path(__file__).parent.parent
+COMMANDS = {"musdb": ["prepare", "train", "bench", "separate"], "moisesdb": ["prepare", "train", "bench"]}
+METRICS = ["bss_sdr", "bss_isr", "bss_sir", "bss_sar", "global_sdr"]
 SMALL = (
     "--set model_options.widths=[4,4,4,6] --set model_options.hidden=6 --set model_options.blocks=1 "
     "--set run.precision=32-true --set data.workers=0 --set optim.batch=1 --set valid.seconds=1.0"
@@ -44,15 +46,18 @@ def test_prepare_train_bench_and_separate_as_the_readme_says(
     wave = toys.song("Di - Wind")["mixture"]
     soundfile.write("song.flac", wave.T, toys.RATE)
     commands = [command for command in pages.commands(Path("recipes") / name / "README.md") if "refine" not in command]
-    # BSSEval takes ten seconds for four stems of two channels, however short: its numbers are tested elsewhere.
-    longer = {"train": f"{pages.SHORT} {SMALL}", "bench": "--metrics global_sdr --json --jobs 1"}
+    assert [command.split()[1] for command in commands] == COMMANDS[name]
+    # BSSEval takes ten seconds for four stems of two channels, however short: of one recipe it is run as printed.
+    metrics = METRICS if name == "musdb" else ["global_sdr"]
+    longer = {"train": f"{pages.SHORT} {SMALL}", "bench": "--json --jobs 1"}
+    longer["bench"] += "" if name == "musdb" else " --metrics global_sdr"
     for command in commands:
         code, out, error = cli(*shlex.split(f"{command} {longer.get(command.split()[1], '')}")[1:])
         assert code == 0, f"{command}\n{error}"
         if command.split()[1] == "bench":
-            check(json.loads(out))
+            check(json.loads(out), metrics, error)
     clips, _ = find_clips(Path("runs/data") / name / "test")
-    assert default_metrics(clips) == ["bss_sdr", "bss_isr", "bss_sir", "bss_sar", "global_sdr"]
+    assert default_metrics(clips) == METRICS
     header = read_header(Path("runs") / name / "best.safetensors")
     assert header["sources"] == list(toys.STEMS)
     if name == "musdb":
@@ -60,10 +65,12 @@ def test_prepare_train_bench_and_separate_as_the_readme_says(
         np.testing.assert_allclose(np.sum(parts, 0) * 32768, wave, atol=2.1)  # four roundings of half a bit
 
 
-def check(summary: dict) -> None:
+def check(summary: dict, metrics: list[str], unscored: str) -> None:
     """Of every stem; in the untouched mixture it is one of four or five of about one loudness."""
+    assert summary["metrics"] == metrics
     assert set(summary["sources"]) == set(toys.STEMS)
     for rows in summary["sources"].values():
-        untouched, model = (row["scores"]["global_sdr"] for row in rows)
-        assert -10 < untouched["mean"] < 0  # -10 log10(3) of four
-        assert np.isfinite(model["mean"])
+        untouched, model = (row["scores"] for row in rows)
+        assert -10 < untouched["global_sdr"]["mean"] < 0  # -10 log10(3) of four
+        assert model.keys() == set(metrics), unscored
+        assert all(np.isfinite(model[metric]["mean"]) for metric in metrics)

@@ -208,9 +208,10 @@ def _in_moisesdb(recipe: StemRecipe, folder: Path) -> Iterator[Found]:
 def decode(track: Found, recipe: StemRecipe) -> tuple[np.ndarray, np.ndarray | None]:
     """Sources as int16 ``(sources, channels, time)`` and the mixture likewise, ``(channels, time)``, if it is a file.
 
-    What is there already keeps its bits, unless the whole recording is lowered because a sum of files is over full
-    scale. Files of MoisesDB are cut to the shortest one. EnhanceError, with the file, for one that cannot be read and,
-    of other layouts, for files of two lengths.
+    The files of a source are summed: nothing that reads the result tells them apart. What is there already keeps its
+    bits, unless the whole recording is lowered because a sum of files is over full scale. Files of MoisesDB are cut to
+    the shortest one. EnhanceError, with the file, for one that cannot be read and, of other layouts, for files of two
+    lengths.
     """
     parts = [(name, part) for name, files in track.sources.items() for part in files]
     if not parts:

@@ -21,8 +21,9 @@ def activities(
 ) -> Iterator[tuple[Stem, Activity]]:
     """Every stem that sounds, and the activity of each source in it; ``done`` is called after each stem.
 
-    The stem alone goes through the separator. Of each second the share of a source is that of its estimate in the
-    energy of all estimates; the activity is the mean over the seconds that are at most 40 dB under the loudest one.
+    The stem alone goes through the separator, as the sum of its files if it was prepared from several: none of them is
+    judged by itself. Of each second the share of a source is that of its estimate in the energy of all estimates; the
+    activity is the mean over the seconds that are at most 40 dB under the loudest one.
     EnhanceError for a model that does not give the sources of the store, or not at its channels.
     """
     sources: tuple[str, ...] = model.sources  # pyright: ignore[reportAssignmentType]
