@@ -1,12 +1,13 @@
 """Is a hybrid better than its halves, on every kind of noise? Scores checkpoints a kind and an SNR.
 
 usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...] [--clips N] [--seconds S] [--jobs N]
-                  [--output DIR]
+                  [--pairs DIR] [--output DIR]
 
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
 scored the untouched mixture and the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares
-on the mixtures that steer training (enhance/training/validate.py). Writes results.json, README.md and differences.png
-into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
+on the mixtures that steer training (enhance/training/validate.py). With --pairs the checkpoints are also scored by
+`enhance bench` on pairs of files that neither training nor validation has seen. Writes results.json, README.md and
+differences.png into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
 
 Intervals are 95 % bootstrap over clips, differences are paired: at all SNRs a clip has the same speech and noise, and
 counts once where SNRs are taken together.
@@ -18,7 +19,10 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -180,6 +184,23 @@ def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs
     }
 
 
+def score_pairs(data: Path, files: dict[str, Path], jobs: int) -> dict[str, Any]:
+    """What ``enhance bench`` says of the checkpoints, the hybrid first, which the others are compared with."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in files.items():
+            (Path(folder) / f"{name}.safetensors").symlink_to(path.resolve())
+        (Path(folder) / data.name).symlink_to(data.resolve())
+        models = ",".join(f"{name}.safetensors" for name in sorted(files, key=lambda name: name != HYBRID))
+        command = [sys.executable, "-m", "enhance.cli", "bench", data.name, "--models", models, "--jobs", str(jobs)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "--json"], cwd=folder, env=environment, check=False, stdout=subprocess.PIPE, text=True
+        )
+        if done.returncode not in (0, 1):  # 1: some clips have no score, which is said
+            sys.exit(done.returncode)
+        return json.loads(done.stdout.replace('"/', '"'))  # names of checkpoints in no folder
+
+
 def checkpoints(given: list[str]) -> dict[str, Path]:
     """The files by name; EnhanceError where one of the three is missing or a name is taken."""
     files = {name: Path(path) for name, _, path in (text.partition("=") for text in given)}
@@ -199,6 +220,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24, help="a kind, each of them at every SNR")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--pairs", type=Path, help="also score folders noisy/ and clean/")
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--report", action="store_true", help="write README.md and the plot from results.json")
     arguments = parser.parse_args()
@@ -208,6 +230,8 @@ def main() -> None:
                 parser.error("DATA is missing")
             files = checkpoints(arguments.checkpoints)
             found = compare(arguments.data, files, arguments.clips, arguments.seconds, arguments.jobs)
+            if arguments.pairs:
+                found["pairs"] = score_pairs(arguments.pairs, files, arguments.jobs)
             with replacing(arguments.output / RESULTS) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         for written in write_report(arguments.output):

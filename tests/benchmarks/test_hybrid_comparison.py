@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from signals import voice
 from toys import Gain
 
+from enhance import audio
 from enhance.errors import EnhanceError
 from enhance.models import create, presets
 from enhance.models.checkpoint import save
@@ -163,7 +165,10 @@ def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
         provenance = {"recipe": recipe, "step": 900, "hours": 0.5, "code": "x", "init": None, "valid": {}}
         save(path, create(name), presets()[name][1], provenance)
         given.append(f"{name}={path}")
+    for folder in ("noisy", "clean"):
+        audio.write(tmp_path / "pairs" / folder / "a.wav", 0.1 * voice(2, 1), 16000)
     command = [sys.executable, FOLDER / "compare.py", store.folder, *given, "--clips", "1", "--seconds", "2"]
+    command += ["--pairs", tmp_path / "pairs"]
     result = subprocess.run(
         [*command, "--output", tmp_path], env=environment, capture_output=True, text=True, check=False
     )
@@ -177,7 +182,10 @@ def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
         assert found["clips"][kind] == 1
         assert cells["5"]["waveform"] == cells["5"]["untouched"]
         assert cells["5"]["untouched"]["si_sdr"]["mean"] == pytest.approx(5.0, abs=0.5)
+    assert [row["name"] for row in found["pairs"]["systems"]] == ["untouched", "hybrid", "waveform", "spectrogram"]
+    assert str(tmp_path) not in json.dumps(found)
     text = (tmp_path / "README.md").read_text()
+    assert "## Real test pairs\n" in text
     assert "| waveform | " in text
     assert " | 0.59 M | 0.29 G | 0.5 | 2.0 | 900 | 7 |" in text
     assert (tmp_path / "differences.png").read_bytes()[:4] == b"\x89PNG"
