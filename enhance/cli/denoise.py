@@ -18,11 +18,27 @@ from enhance.console import note, progress, stderr, warn
 from enhance.errors import EnhanceError
 
 if TYPE_CHECKING:
-    from enhance.inference.records import Records
+    from enhance.inference.records import Existing, Records
     from enhance.inference.tasks import AnyTask, Result, Settings
 
 DEFAULT_MODEL = "dcunet-m"
 AHEAD = 1000  # files that are looked at before the first is written
+
+# Options that `enhance separate` has as well
+JOBS = typer.Option(
+    None, "--jobs", "-j", min=1, help="Files at a time, one thread each; by default 1, or what the cluster takes."
+)
+ENGINE = typer.Option("local", "--engine", help="Who does it: local processes, or ray, a cluster.")
+ADDRESS = typer.Option(
+    None, "--address", help="Of the Ray cluster: HOST:PORT, or auto for that of this machine; else one starts here."
+)
+FORCE = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist.")
+SKIP_EXISTING = typer.Option(
+    False, "--skip-existing", help="Leave out inputs whose outputs exist, whatever they were made with."
+)
+RECORDS = typer.Option(
+    None, "--records", help="Write a JSON line for each file there; run again, only what is missing or changed is done."
+)
 
 
 def denoise(
@@ -36,25 +52,21 @@ def denoise(
         "By default NAME.clean.EXT beside a single input.",
     ),
     model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
+    ending: str | None = typer.Option(
+        None, "--format", metavar="EXT", help="Of all outputs: wav, flac, mp3, ... By default that of the input."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
     strength: float = typer.Option(1.0, "--strength", "-s", help="0 leaves the input as it is, 1 is all."),
     keep_noise: bool = typer.Option(False, "--keep-noise", help="Write what was removed to OUT.noise.EXT."),
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower the whole file where its peak would pass full scale."
     ),
-    jobs: int | None = typer.Option(
-        None, "--jobs", "-j", min=1, help="Files at a time, one thread each; by default 1, or what the cluster takes."
-    ),
-    engine: str = typer.Option("local", "--engine", help="Who does it: local processes, or ray, a cluster."),
-    address: str | None = typer.Option(
-        None, "--address", help="Of the Ray cluster: HOST:PORT, or auto for that of this machine; else one starts here."
-    ),
-    force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
-    records: Path | None = typer.Option(
-        None,
-        "--records",
-        help="Write a JSON line for each file there; run again, only what is missing or changed is done.",
-    ),
+    jobs: int | None = JOBS,
+    engine: str = ENGINE,
+    address: str | None = ADDRESS,
+    force: bool = FORCE,
+    skip_existing: bool = SKIP_EXISTING,
+    records: Path | None = RECORDS,
     plot: bool = typer.Option(False, "--plot", help="Draw spectrograms of before and after to OUT.png."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object a line for each file."),
 ) -> None:
@@ -65,19 +77,39 @@ def denoise(
     """
     from enhance.inference.tasks import Settings, plan
 
-    run = _engine(engine, address, jobs, device)
+    run = runner(engine, address, jobs, device)
     settings = Settings(model, device, strength, prevent_clipping)
-    if records is None:
-        process(plan(inputs, output, keep_noise, plot, force), settings, run, as_json)
-        return
-    from enhance.inference.records import Records
-
-    kept = Records(records, settings)
-    tasks = plan(inputs, output, keep_noise, plot, force, kept.wrote)
-    process(kept.missing(tasks), settings, run, as_json, kept)
+    kept, existing, ours = known(records, settings, force, skip_existing)
+    tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
+    process(tasks, settings, run, as_json, kept, existing)
 
 
-def _engine(name: str, address: str | None, jobs: int | None, device: str) -> Callable[..., Generator[Result]]:
+def suffix(ending: str | None) -> str | None:
+    """What ``--format`` says, as names end in it; EnhanceError for what no name can end in."""
+    if ending is None:
+        return None
+    bare = ending.removeprefix(".").lower()
+    if not bare.isalnum():
+        raise EnhanceError(f"--format {ending}: is no ending", "give wav, flac, mp3 or the like")
+    return f".{bare}"
+
+
+def known(
+    records: Path | None, settings: Settings, force: bool, skip_existing: bool
+) -> tuple[Records | None, Existing | None, Callable[[Path], bool]]:
+    """What earlier runs recorded, what stays where it exists, and what else may be replaced."""
+    from enhance.inference.records import Existing, Records
+
+    if force and skip_existing:
+        raise EnhanceError("--force and --skip-existing", "give one of them: what exists is replaced, or it stays")
+    kept = Records(records, settings) if records else None
+    wrote = kept.wrote if kept else lambda path: False
+    if skip_existing:
+        return kept, Existing(wrote), lambda path: True  # what is not to be replaced is left out later
+    return kept, None, (lambda path: True) if force else wrote
+
+
+def runner(name: str, address: str | None, jobs: int | None, device: str) -> Callable[..., Generator[Result]]:
     """What runs the tasks; EnhanceError if there is no such engine, or none that could be used."""
     if name == "ray":
         from enhance.inference import ray_engine
@@ -99,11 +131,13 @@ def process(
     run: Callable[..., Generator[Result]],
     as_json: bool,
     records: Records | None = None,
+    existing: Existing | None = None,
 ) -> None:
     """Check the first thousand, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
     from enhance.inference.batch import check
 
-    waiting = iter(tasks)
+    waiting = existing.missing(tasks) if existing else iter(tasks)
+    waiting = records.missing(waiting) if records else waiting
     head = list(itertools.islice(waiting, AHEAD))
     failed, seconds = check(head, settings)
     if records:
@@ -126,13 +160,17 @@ def process(
         _run(good, name, seconds, settings, run, finish)
     else:
         _run(itertools.chain(good, waiting), "files", None, settings, run, finish)
-    skipped = records.skipped if records else 0
+    for result in existing.failed if existing else ():
+        finish(result)
+    skipped, left_out = records.skipped if records else 0, existing.count if existing else 0
     if skipped:
         note(f"{skipped} files were done before")
+    if left_out:
+        note(f"{left_out} files exist and are left out")
     if counts[True]:
         if sum(counts.values()) > 1:
             note(f"{counts[True]} of {sum(counts.values())} files failed")
-        raise typer.Exit(1 if counts[False] or skipped else 2)
+        raise typer.Exit(1 if counts[False] or skipped or left_out else 2)
 
 
 def _run(

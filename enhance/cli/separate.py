@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import typer
+
+from enhance.cli.denoise import ADDRESS, ENGINE, FORCE, JOBS, RECORDS, SKIP_EXISTING, known, process, runner, suffix
+from enhance.errors import EnhanceError
 
 DEFAULT_MODEL = "separator-m"
 
@@ -13,7 +15,9 @@ DEFAULT_MODEL = "separator-m"
 def separate(
     inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns, URLs of such."),
     output: str = typer.Option(..., "--output", "-o", metavar="DIR", help="Folder: DIR/TRACK/SOURCE.wav."),
-    model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
+    model: str | None = typer.Option(
+        None, "--model", "-m", help=f"Name from `enhance models`, or a file; by default {DEFAULT_MODEL}."
+    ),
     blend: str | None = typer.Option(
         None, "--blend", metavar="FILE", help="In place of --model: several, weighted as `enhance blend fit` wrote it."
     ),
@@ -29,13 +33,15 @@ def separate(
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower all parts of a file alike where a peak would pass full scale."
     ),
-    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Files at a time, one thread each."),
-    force: bool = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist."),
-    records: Path | None = typer.Option(
-        None,
-        "--records",
-        help="Write a JSON line for each file there; run again, only what is missing or changed is done.",
+    independent: bool = typer.Option(
+        False, "--independent", help="Separate channels one by one: different microphones, not one stereo picture."
     ),
+    jobs: int | None = JOBS,
+    engine: str = ENGINE,
+    address: str | None = ADDRESS,
+    force: bool = FORCE,
+    skip_existing: bool = SKIP_EXISTING,
+    records: Path | None = RECORDS,
     plot: bool = typer.Option(
         False, "--plot", help="Draw spectrograms of the input and of each part to DIR/TRACK/spectrograms.png."
     ),
@@ -46,27 +52,37 @@ def separate(
     Keeps the format, rate, channels and length of the file. Nothing is overwritten unless asked, and an output
     appears when it is complete.
     """
-    from enhance.cli.denoise import process
-    from enhance.inference.batch import run
     from enhance.inference.blend import load_blend
-    from enhance.inference.records import Records
     from enhance.inference.separate import check_wiener, choose_parts
     from enhance.inference.tasks import Settings, plan_separation
     from enhance.models.checkpoint import load_model
 
+    chosen = _model(model, blend)
+    run = runner(engine, address, jobs, device)
     wanted = [name.strip() for name in sources.split(",") if name.strip()]
-    network = load_blend(blend) if blend else load_model(model)
+    network = load_model(chosen) if blend is None else load_blend(chosen)
     names = choose_parts(network, wanted, residual)
     if wiener:
         check_wiener(network)
-    suffix = f".{ending.removeprefix('.').lower()}" if ending else None
     settings = Settings(
-        blend or model, device, prevent_clipping=prevent_clipping, blend=blend is not None, wiener=wiener
+        chosen,
+        device,
+        prevent_clipping=prevent_clipping,
+        blend=blend is not None,
+        wiener=wiener,
+        independent=independent,
     )
-    run_jobs = functools.partial(run, jobs=jobs)
-    if records is None:
-        process(plan_separation(inputs, output, names, suffix, plot, force), settings, run_jobs, as_json)
-        return
-    kept = Records(records, settings)
-    tasks = plan_separation(inputs, output, names, suffix, plot, force, kept.wrote)
-    process(kept.missing(tasks), settings, run_jobs, as_json, kept)
+    kept, existing, ours = known(records, settings, force, skip_existing)
+    tasks = plan_separation(inputs, output, names, suffix(ending), plot, ours=ours)
+    process(tasks, settings, run, as_json, kept, existing)
+
+
+def _model(model: str | None, blend: str | None) -> str:
+    """What to separate with; EnhanceError if that is said twice, or with the wrong option."""
+    if blend is not None:
+        if model is not None:
+            raise EnhanceError(f"--model {model} and --blend {blend}", "give one of them: a blend names its models")
+        return blend
+    if model is not None and Path(model).suffix.lower() == ".toml":
+        raise EnhanceError(f"--model {model}: is no checkpoint", "if it is a blend, give it with --blend")
+    return model or DEFAULT_MODEL

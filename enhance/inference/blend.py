@@ -15,6 +15,7 @@ relative to the file) and gives each source its weights::
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from itertools import combinations
@@ -107,7 +108,10 @@ def load_blend(path: str | Path, device: str | torch.device = "cpu") -> Blend:
 
 
 def read_blend(path: str | Path) -> tuple[dict[str, Path], Weights]:
-    """The checkpoints of a blend by the names of its models, and the weights; EnhanceError for a file that is none."""
+    """The checkpoints of a blend by the names of its models, and the weights.
+
+    EnhanceError for a file that is none, and for weights that are negative, not finite or, of a source, all zero.
+    """
     path = Path(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,6 +126,14 @@ def read_blend(path: str | Path) -> tuple[dict[str, Path], Weights]:
         raise EnhanceError(f"{path}: not a blend", "it has tables models and weights.SOURCE") from None
     if not names or not weights:
         raise EnhanceError(f"{path}: not a blend", "it names no models, or no sources")
+    for source, shares in weights.items():
+        for name, share in shares.items():
+            if not 0 <= share < math.inf:
+                raise EnhanceError(
+                    f"{path}: weights.{source}.{name} is {share:g}", "give zero or more, with a sum of one"
+                )
+        if not any(shares.values()):
+            raise EnhanceError(f"{path}: weights.{source}: none is above zero", "leave the source out, or give weights")
     return {name: find(str(_place(path, where))) for name, where in names.items()}, weights
 
 

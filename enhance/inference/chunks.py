@@ -56,24 +56,26 @@ def check_denoiser(model: nn.Module, channels: int, what: str) -> None:
 
 
 def check_channels(model: nn.Module, channels: int, what: str) -> None:
-    """EnhanceError, beginning with ``what``, unless ``model`` takes these channels."""
-    if model.channels not in (1, channels):
-        raise EnhanceError(
-            f"{what}: has {channels} channels, the model wants {model.channels}", "mix the file, or take another model"
-        )
+    """EnhanceError, beginning with ``what``, unless ``model`` takes these channels: one goes through any model."""
+    if model.channels not in (1, channels) and channels != 1:
+        what = f"{what}: has {channels} channels, the model wants {model.channels}"
+        raise EnhanceError(what, f"mix it to {model.channels} or to mono, or take another model")
 
 
 class Chunked:
     """Blocks of a mixture in, blocks of the estimates out: what both kinds of model share.
 
-    A chunk has ``seconds`` of audio, all channels together, or the least that the model takes.
+    A chunk has ``seconds`` of audio, all channels together, or the least that the model takes. Where the model wants
+    several channels and there is one, it is in all of them, and the estimates are the means of theirs.
     """
 
     def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
         self.model: Any = model
         self.device = device
         self.joint = model.channels != 1
-        self.samples = round(seconds / channels * self.model.sample_rate)  # wanted in a chunk
+        self.mono = self.joint and channels == 1
+        rows = self.model.channels if self.mono else channels
+        self.samples = round(seconds / rows * self.model.sample_rate)  # wanted in a chunk
         self.nothing = np.zeros((len(self.model.sources) * channels, 0), dtype=np.float32)
         self.waiting = Fifo(channels)
         self.taken: int = 0
@@ -82,11 +84,15 @@ class Chunked:
     def _tensor(self, wave: np.ndarray) -> Tensor:
         """``(channels, time)`` as a mixture: ``(1, C, T)`` if joint, else ``(C, 1, T)``."""
         tensor = torch.from_numpy(np.ascontiguousarray(wave)).to(self.device)
+        if self.mono:
+            tensor = tensor.repeat(self.model.channels, 1)
         return tensor[None] if self.joint else tensor[:, None]
 
     def _array(self, estimates: Tensor) -> np.ndarray:
         """Estimates ``(B, S, C, T)`` as ``(sources * channels, time)``, all channels of a source together."""
         waves = estimates[0] if self.joint else estimates[:, :, 0].transpose(0, 1)  # (S, channels, T)
+        if self.mono:
+            waves = waves.mean(1, keepdim=True)
         return waves.flatten(0, 1).cpu().numpy()
 
 

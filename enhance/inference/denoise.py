@@ -26,6 +26,7 @@ from enhance.inference.device import find_device
 from enhance.models.checkpoint import DEFAULT, load_model
 
 Wave = TypeVar("Wave", np.ndarray, Tensor)
+MOST_CHANNELS = 64  # of a wave with fewer samples than channels; beyond, time and channels are the wrong way round
 
 
 class SameRate:
@@ -103,22 +104,42 @@ def denoise(
     is then used on ``device`` and in evaluation mode, and given back as it was); ``None`` is the default
     model. ``strength`` from 0 to 1 mixes input and result.
 
-    Raises EnhanceError for integers, NaN, an unknown model or device, or a strength outside 0 to 1.
+    A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
+    channels)``, an unknown model or device, channels that the model does not take, or a strength outside 0 to 1.
     """
     check_strength(strength)
     where = find_device(device)
-    if not (wave.is_floating_point() if isinstance(wave, Tensor) else np.issubdtype(wave.dtype, np.floating)):
-        raise EnhanceError(f"samples of type {wave.dtype}", "convert them to floats, full scale ±1")
-    array = wave.detach().float().cpu().numpy() if isinstance(wave, Tensor) else wave.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise EnhanceError("the wave holds NaN or infinity", "repair it before denoising")
+    array = samples_of(wave)
     if array.size == 0:
         return wave
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
-    clean = _whole(array, sample_rate, network, strength, where)
+    return like(wave, _whole(array, sample_rate, network, strength, where))
+
+
+def samples_of(wave: np.ndarray | Tensor) -> np.ndarray:
+    """A wave that somebody gave as float32: ``(time,)`` or ``(..., channels, time)``, full scale ±1.
+
+    EnhanceError for integers, NaN, a single number, and for what can only be ``(time, channels)``.
+    """
+    if not (wave.is_floating_point() if isinstance(wave, Tensor) else np.issubdtype(wave.dtype, np.floating)):
+        raise EnhanceError(f"samples of type {wave.dtype}", "convert them to floats, full scale ±1")
+    shape = tuple(wave.shape)
+    if not shape:
+        raise EnhanceError("the wave is a single number", "give (time,) or (channels, time)")
+    if len(shape) > 1 and shape[-1] and shape[-2] > max(shape[-1], MOST_CHANNELS):
+        what = f"the wave has {shape[-2]} channels of {shape[-1]} sample{'s' if shape[-1] > 1 else ''}"
+        raise EnhanceError(what, "give (channels, time): the transpose of what soundfile.read gives")
+    array = wave.detach().float().cpu().numpy() if isinstance(wave, Tensor) else wave.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise EnhanceError("the wave holds NaN or infinity", "repair it first")
+    return array
+
+
+def like(wave: Wave, array: np.ndarray) -> Wave:
+    """``array`` with the type, dtype and device of ``wave``."""
     if isinstance(wave, Tensor):
-        return torch.from_numpy(clean).to(wave)  # dtype and device
-    return clean.astype(wave.dtype)
+        return torch.from_numpy(array).to(wave)
+    return array.astype(wave.dtype)
 
 
 def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: float, device: torch.device) -> np.ndarray:

@@ -21,7 +21,7 @@ from enhance.inference.chunks import check_channels, check_denoiser
 from enhance.inference.denoise import denoised
 from enhance.inference.output import choose_encoding, written
 from enhance.inference.separate import separated
-from enhance.inference.tasks import Result, SeparationTask, Settings, Task
+from enhance.inference.tasks import Result, SeparationTask, Settings, Task, real
 
 BLOCK_SECONDS = 2.0
 CEILING = 1 - 2.0**-15  # the largest sample of 16 bits
@@ -106,7 +106,8 @@ def separate_file(
         encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]
-        pairs = separated(_read(reader, progress), model, rate, channels, device, names, settings.wiener)
+        blocks, ways = _read(reader, progress), (settings.wiener, settings.independent)
+        pairs = separated(blocks, model, rate, channels, device, names, *ways)
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
             pairs, gain = stack.enter_context(lowered(pairs, task.target))
@@ -153,7 +154,7 @@ def lowered(pairs: Pairs, folder: Path) -> Iterator[tuple[Pairs, float]]:
 
     The peak is known at the end only, so that all samples wait in an unnamed file in ``folder``.
     """
-    with tempfile.TemporaryFile(dir=folder) as spool:
+    with tempfile.TemporaryFile(dir=real(folder)) as spool:
         peak, sizes = 0.0, []
         for wave, clean in pairs:
             if clean.size:

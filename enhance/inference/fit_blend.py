@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from torch import nn
 from enhance.errors import EnhanceError
 from enhance.inference.blend import Weights, simplex_weights, sources_of
 from enhance.inference.separate import separate
+
+NAMELESS = re.compile(r"s\d+")  # talkers that each model, and each recording, has in an order of its own
 
 
 class Known(NamedTuple):
@@ -31,15 +34,23 @@ class Fit(NamedTuple):
 def fit(models: Mapping[str, nn.Module], known: Iterable[Known], device: str = "auto") -> Fit:
     """For each source the weights of the models that give it, on the simplex; each mixture counts as one.
 
-    EnhanceError where nothing is known of a source that a model gives.
+    EnhanceError where nothing is known of a source that a model gives, or sources are ``s1``, ``s2``, ...: talkers in
+    no order, so that what one model calls ``s1`` need not be the ``s1`` of another, or of the recording.
     """
     names: dict[str, list[str]] = {}  # source -> models that give it
     for name, model in models.items():
         for source in sources_of(model):
             names.setdefault(source, []).append(name)
+    if nameless := [source for source in names if NAMELESS.fullmatch(source)]:
+        what = f"{', '.join(nameless)}: talkers in no order, which cannot be summed"
+        raise EnhanceError(what, "blend models whose sources have names; of these take the best one alone")
     sums = {source: _Sums(len(giving)) for source, giving in names.items()}
+    independent = any(model.channels != 1 for model in models.values())  # as a blend of such is
     for mixture, sources, sample_rate in known:
-        estimates = {name: separate(mixture, sample_rate, model, device) for name, model in models.items()}
+        estimates = {
+            name: separate(mixture, sample_rate, model, device, independent=independent)
+            for name, model in models.items()
+        }
         for source, target in sources.items():
             if source in names:
                 sums[source].add([estimates[name][source] for name in names[source]], target, mixture)

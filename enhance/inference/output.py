@@ -15,6 +15,7 @@ from enhance import ffmpeg
 from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
+from enhance.inference.broadcast import append_chunks, read_chunks
 
 WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
 
@@ -134,8 +135,10 @@ class Output:
 def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
     """An output with the rate, channels and tags of ``source``; to be finished by the caller.
 
-    It appears under its own name when the block is left without an error.
+    A WAV has also those chunks of a WAV that :mod:`enhance.inference.broadcast` knows: what is written has to begin
+    where ``source`` does. It appears under its own name when the block is left without an error.
     """
+    chunks = read_chunks(source.path)
     with replacing(target) as temporary:
         rate, channels = source.sample_rate, source.channels
         if encoding.container:
@@ -146,3 +149,4 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
             writer = ffmpeg.Encoder(temporary, rate, channels, source.path, *more)
         with contextlib.closing(writer):
             yield Output(target, writer)
+        append_chunks(temporary, chunks)

@@ -19,7 +19,7 @@ from typing import Any
 from enhance.errors import EnhanceError
 from enhance.files import remove_stale
 from enhance.inference.batch import Progress, cleared, work_with
-from enhance.inference.tasks import Result, Settings, Task
+from enhance.inference.tasks import AnyTask, Result, Settings
 
 ATTEMPTS = 3  # at a file whose worker dies
 ANSWER_SECONDS = 3.0  # until a cluster must have answered
@@ -55,13 +55,13 @@ def check(address: str | None, device: str) -> None:
 
 
 def run(
-    tasks: Iterable[Task],
+    tasks: Iterable[AnyTask],
     settings: Settings,
     jobs: int | None = None,
     progress: Progress = lambda seconds: None,
     address: str | None = None,
 ) -> Generator[Result, None, None]:
-    """Denoise all on the processors of a cluster, a result for each as it is done; a failure is one with ``error``.
+    """Denoise or separate all on a cluster, a result for each as it is done; a failure is one with ``error``.
 
     ``address`` is ``HOST:PORT``, ``auto`` for the cluster that this machine is in, or None to start one here. As
     many tasks as ``jobs``, by default two for each processor, are taken from ``tasks`` at a time. A file whose
@@ -75,9 +75,9 @@ def run(
         yield from spread(itertools.chain([first], waiting), Cluster(ray, settings, jobs), progress)
 
 
-def spread(tasks: Iterator[Task], cluster: Cluster, progress: Progress) -> Generator[Result, None, None]:
+def spread(tasks: Iterator[AnyTask], cluster: Cluster, progress: Progress) -> Generator[Result, None, None]:
     """Keep as many tasks on the cluster as there is room for; see :func:`run`."""
-    flying: dict[Any, tuple[Task, int]] = {}  # what is waited for -> a task, and how often it was handed out
+    flying: dict[Any, tuple[AnyTask, int]] = {}  # what is waited for -> a task, and how often it was handed out
     try:
         while True:
             for task in itertools.islice(tasks, max(0, cluster.room() - len(flying))):
@@ -122,10 +122,10 @@ class Cluster:
         """How many tasks it takes at a time: enough that none of its processors waits. Machines come and go."""
         return self.jobs or max(2, 2 * int(self.ray.cluster_resources().get("CPU", 0)))
 
-    def submit(self, task: Task) -> Any:
+    def submit(self, task: AnyTask) -> Any:
         """Have it done; returns what to wait for. Workers have a working folder of their own."""
-        paths = {name: path.absolute() for name, path in vars(task).items() if isinstance(path, Path)}
-        return self.work.remote(replace(task, **paths), self.settings)
+        places = {path: path.absolute() for path in (task.source, *task.outputs) if isinstance(path, Path)}
+        return self.work.remote(task.moved(places), self.settings)
 
     def wait(self, submitted: Sequence[Any]) -> Any:
         """One of them that is done."""
@@ -135,7 +135,7 @@ class Cluster:
         """Those of them that are done already."""
         return self.ray.wait(submitted, num_returns=len(submitted), timeout=0)[0] if submitted else []
 
-    def result(self, done: Any, task: Task) -> Result | None:
+    def result(self, done: Any, task: AnyTask) -> Result | None:
         """What became of a task that is done; None if its worker died."""
         try:
             result = self.ray.get(done)
@@ -146,7 +146,8 @@ class Cluster:
             return Result(task.source, task.target, error=f"{task.source}: {type(error.cause).__name__}: {lines[-1]}")
         except self.ray.exceptions.RayError:
             return None
-        return replace(result, source=task.source, target=task.target, noise=task.noise, plot=task.plot)
+        names = {name: path for name, path in vars(task).items() if name != "problem" and getattr(result, name)}
+        return replace(result, **names)  # as they were given
 
     def stop(self, submitted: Sequence[Any]) -> None:
         """Interrupt what is not done, and kill what does not end then."""
@@ -157,7 +158,7 @@ class Cluster:
                 _, submitted = self.ray.wait(submitted, num_returns=len(submitted), timeout=STOP_SECONDS)
 
 
-def _work(task: Task, settings: Settings) -> Result:
+def _work(task: AnyTask, settings: Settings) -> Result:
     """What a worker does for a task."""
     try:
         return _loaded(settings)(task, lambda seconds: None)

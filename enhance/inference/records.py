@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from enhance.errors import EnhanceError
 from enhance.files import not_written
 from enhance.inference.remote import asking, is_url
-from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings
+from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, real
 
 Kind = TypeVar("Kind", bound=AnyTask)
 LONGEST = 1 << 20  # bytes of a line
 BEGINNING = b'{"source": '  # of every line
+OF_PARTS = ("wiener", "independent")  # settings of separation, recorded where they are true
 PATHS = ("source", "target", "noise", "plot")
 
 
@@ -37,8 +39,9 @@ class Records:
             "strength": settings.strength,
             "prevent_clipping": settings.prevent_clipping,
         }
-        if settings.wiener:
-            self.options["wiener"] = True
+        for name in OF_PARTS:
+            if getattr(settings, name):
+                self.options[name] = True
         self.written: dict[int, int] = {}  # an output that there is a record of -> what it is done for, 0 if nothing
         self.skipped = 0
         self.stamps: dict[Path, dict[str, int]] = {}  # of inputs on the way
@@ -128,6 +131,38 @@ class Records:
             raise not_written(self.path, error) from None
 
 
+class Existing:
+    """Outputs that are there and stay as they are; what ``wrote`` knows is not among them: its record decides."""
+
+    def __init__(self, wrote: Callable[[Path], bool]) -> None:
+        self.wrote = wrote
+        self.count = 0  # of inputs all of whose outputs are there
+        self.failed: list[Result] = []  # inputs of whose outputs some are there
+
+    def missing(self, tasks: Iterable[Kind]) -> Iterator[Kind]:
+        """Those of which nothing is there, in their order; to be taken one at a time."""
+        for task in tasks:
+            try:
+                there = [] if task.problem else [path for path in task.outputs if self._stays(path)]
+            except EnhanceError as error:
+                task, there = replace(task, problem=str(error)), []
+            if not there:
+                yield task
+            elif len(there) == len(task.outputs):
+                self.count += 1
+            else:
+                names = ", ".join(map(str, there))
+                error = EnhanceError(
+                    f"{names}: there already, while other outputs of {task.source} are to be made",
+                    "remove it, or take --force in place of --skip-existing",
+                )
+                self.failed.append(Result(task.source, task.target, error=str(error)))
+
+    def _stays(self, path: Path) -> bool:
+        with asking(path):
+            return real(path).exists() and not self.wrote(path)
+
+
 def _weights(settings: Settings) -> str:
     """A digest of the model's weights; of a blend, of the file and of all its models'."""
     from enhance.models.checkpoint import find
@@ -146,7 +181,7 @@ def _all_there(task: AnyTask) -> bool:
     try:
         for path in task.outputs:
             with asking(path):
-                if not path.exists():
+                if not real(path).exists():
                     return False
     except EnhanceError:
         return False
@@ -169,7 +204,7 @@ def _absolute(name: str, folder: str) -> str:
 def _key(record: dict[str, Any]) -> int:
     """What identifies an input, its outputs and the settings."""
     names = ("source", "target", "size", "mtime_ns", "weights", "strength", "prevent_clipping")
-    of_parts = [record["parts"], record.get("wiener")] if record.get("parts") else []
+    of_parts = [record["parts"], *(record.get(name) for name in OF_PARTS)] if record.get("parts") else []
     return _digest([*(record[name] for name in names), record.get("noise"), record.get("plot"), *of_parts])
 
 

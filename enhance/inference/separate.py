@@ -12,9 +12,11 @@ from torch import nn
 from enhance.errors import EnhanceError
 from enhance.inference.blend import Blend, Blended, sources_of
 from enhance.inference.chunks import check_channels
-from enhance.inference.denoise import chain, in_use, two_seconds
+from enhance.inference.denoise import Wave, chain, in_use, like, samples_of, two_seconds
 from enhance.inference.device import find_device
-from enhance.inference.wiener import refined
+from enhance.inference.linked import linked_masks
+from enhance.inference.spectral import through
+from enhance.inference.wiener import wiener_filter
 from enhance.models.checkpoint import load_model
 
 DEFAULT = "separator-m"
@@ -29,13 +31,15 @@ def separated(
     device: torch.device,
     parts: Sequence[str],
     wiener: bool = False,
+    independent: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
 
     ``parts`` are sources of the model and, if wanted, ``residual``: the input less all others of them. They come as
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
-    may differ. With ``wiener`` the estimates are filtered once more: :mod:`enhance.inference.wiener`. EnhanceError if
-    the model gives NaN.
+    may differ. Channels that the model hears one at a time share one mask a source, :mod:`enhance.inference.linked`,
+    unless they are ``independent``. With ``wiener`` the estimates are filtered once more:
+    :mod:`enhance.inference.wiener`. EnhanceError if the model gives NaN.
     """
     if isinstance(model, Blend):
         stages = Blended(model, sample_rate, channels, device)
@@ -48,7 +52,11 @@ def separated(
             yield stages.push(block)
         yield stages.finish()
 
-    pairs = refined(estimated(), len(sources), channels, sample_rate) if wiener else estimated()
+    pairs = estimated()
+    if channels > 1 and not independent and model.channels == 1:
+        pairs = through(linked_masks(len(sources), channels, sample_rate), pairs)
+    if wiener:
+        pairs = through(wiener_filter(len(sources), channels, sample_rate), pairs)
     for wave, estimates in pairs:
         yield _chosen(wave, estimates, sources, parts)
 
@@ -65,41 +73,43 @@ def _chosen(
 
 
 def separate(
-    wave: np.ndarray,
+    wave: Wave,
     sample_rate: int,
     model: str | Path | nn.Module | None = None,
     device: str = "auto",
     wiener: bool = False,
-) -> dict[str, np.ndarray]:
+    independent: bool = False,
+) -> dict[str, Wave]:
     """The sources of a recording, by name.
 
-    ``wave`` is an array of floats, full scale ±1, ``(time,)`` or ``(channels, time)``; ``sample_rate`` in Hz is any.
-    Each source has its shape and dtype. ``model`` is a name, a checkpoint or a model, as in :func:`enhance.denoise`;
-    ``None`` is the default separator. ``wiener`` adds an iteration of multichannel Wiener filtering over all channels,
-    after which the sources sum to the recording.
+    ``wave`` is a numpy array or a torch tensor of floats, full scale ±1, ``(time,)`` or ``(channels, time)``;
+    ``sample_rate`` in Hz is any. Each source has its type, shape, dtype and device. ``model`` is a name, a checkpoint
+    or a model, as in :func:`enhance.denoise`; ``None`` is the default separator. ``wiener`` adds an iteration of
+    multichannel Wiener filtering over all channels, after which the sources sum to the recording. Channels that the
+    model hears one at a time share one mask a source (:mod:`enhance.inference.linked`), unless ``independent``.
 
-    Raises EnhanceError for integers, NaN, an unknown model or device, channels that the model does not take, or
+    A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
+    channels)``, more than two dimensions, an unknown model or device, channels that the model does not take, or
     ``wiener`` with a model of one source.
     """
     where = find_device(device)
-    if wave.ndim not in (1, 2) or not np.issubdtype(wave.dtype, np.floating):
-        what = f"samples of type {wave.dtype}, shape {wave.shape}"
-        raise EnhanceError(what, "give floats, full scale ±1, (time,) or (channels, time)")
-    if not np.isfinite(wave).all():
-        raise EnhanceError("the wave holds NaN or infinity", "repair it before separating")
+    array = samples_of(wave)
+    if array.ndim > 2:
+        raise EnhanceError(f"a wave of shape {array.shape}", "give one recording: (time,) or (channels, time)")
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
     sources = sources_of(network)
     if wiener:
         check_wiener(network)
-    if wave.size == 0:
-        return {name: wave.copy() for name in sources}
-    signal = np.atleast_2d(wave).astype(np.float32)
+    if array.size == 0:
+        return {name: like(wave, array) for name in sources}
+    signal = np.atleast_2d(array)
     check_channels(network, len(signal), "the wave")
     with in_use(network, where):
-        pairs = separated(two_seconds(signal, sample_rate), network, sample_rate, len(signal), where, sources, wiener)
+        blocks = two_seconds(signal, sample_rate)
+        pairs = separated(blocks, network, sample_rate, len(signal), where, sources, wiener, independent)
         estimates = np.concatenate([parts for _, parts in pairs], axis=1)
-    parts = np.split(estimates.astype(wave.dtype), len(sources))
-    return {name: part.reshape(wave.shape) for name, part in zip(sources, parts, strict=True)}
+    parts = np.split(estimates, len(sources))
+    return {name: like(wave, part.reshape(array.shape)) for name, part in zip(sources, parts, strict=True)}
 
 
 def check_wiener(model: nn.Module) -> None:

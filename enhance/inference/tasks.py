@@ -6,14 +6,16 @@ import glob
 import itertools
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self
 
 from enhance.audio import SOUNDS, VIDEOS
 from enhance.errors import EnhanceError
-from enhance.inference.remote import asking, is_remote, is_url, matches, place
+from enhance.inference.inputs import MIXTURE, Found, below, each_once, find, fits, fixed_part, inside, listed
+from enhance.inference.remote import asking, is_remote, place
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Settings:
     prevent_clipping: bool = False
     blend: bool = False  # ``model`` is the file of a blend
     wiener: bool = False  # estimates of several sources are filtered once more
+    independent: bool = False  # channels are separated one by one
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Result:
 def plan(
     inputs: Sequence[str],
     output: str | None,
+    ending: str | None = None,
     keep_noise: bool = False,
     plot: bool = False,
     force: bool = False,
@@ -110,37 +114,41 @@ def plan(
 
     One file goes to ``output`` (by default ``name.clean.wav`` beside ``name.wav``), or into it if that is a
     folder; several files and folders go into ``output`` as a folder, with their structure kept. What was
-    removed goes to ``output.noise.wav``, a picture to ``output.png``. Nothing is written.
+    removed goes to ``output.noise.wav``, a picture to ``output.png``. ``ending`` is that of all outputs, by default
+    the input's. What lies below ``output`` is no input, if that is inside of an input folder or of the folder that a
+    pattern begins with. Nothing is written.
 
-    Raises EnhanceError, before the first task, for missing inputs and an output that cannot hold them all. A
-    task has a ``problem`` if its output is an input, another one's output, or exists, unless ``force`` or it is
-    ``ours``, written by an earlier run.
+    Raises EnhanceError, before the first task, for missing inputs, an output that cannot hold them all, and one file
+    with another ending. A task has a ``problem`` if its output is an input or would be one the next time, is another
+    one's output, or exists, unless ``force`` or it is ``ours``, written by an earlier run.
     """
     with asking(place(output or inputs[0])):
-        yield from _planned(inputs, output, keep_noise, plot, force, ours)
+        yield from _planned(inputs, output, ending, keep_noise, plot, lambda path: force or ours(path))
 
 
 def _planned(
     inputs: Sequence[str],
     output: str | None,
+    ending: str | None,
     keep_noise: bool,
     plot: bool,
-    force: bool,
-    ours: Callable[[Path], bool],
+    replaceable: Callable[[Path], bool],
 ) -> Iterator[Task]:
-    listings = [_listed(name, output) for name in inputs]
-    found = _each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
+    listings = [listed(name, output) for name in inputs]
+    found = each_once(itertools.chain.from_iterable(listings)) if len(inputs) > 1 else listings[0]
     first, second = next(found), next(found, None)
     single = len(inputs) == 1 and second is None and not place(inputs[0]).is_dir()
     folder = _output_folder(output, single)
-    outputs = _Outputs(
-        inputs, output, lambda path: force or ours(path), alone=len(inputs) == 1 and not keep_noise and not plot
-    )
+    if ending and output and folder is None and place(output).suffix.lower() != ending:
+        what = f"{output}: does not end in {ending}, as --format says"
+        raise EnhanceError(what, "leave --format out, or give a folder with a / at its end")
+    alone = len(inputs) == 1 and not (ending or keep_noise or plot)
+    outputs = _Outputs(inputs, output, replaceable, alone)
     for source, name in itertools.chain([first], [second] if second else [], found):
         if folder is not None:
-            target = folder / name
+            target = folder / (_beside(name, ending) if ending else name)
         else:
-            target = place(output) if output else _beside(source, f".clean{source.suffix}")
+            target = place(output) if output else _beside(source, f".clean{ending or source.suffix}")
         noise = _beside(target, f".noise{target.suffix}") if keep_noise else None
         task = Task(source, target, noise, _beside(target, ".png") if plot else None)
         yield replace(task, problem=outputs.problem(task))
@@ -158,7 +166,9 @@ def plan_separation(
     """What to do for files, folders, patterns, URLs, listed as it is asked for; nothing is written.
 
     ``NAME.wav`` goes to ``output/NAME/PART.wav``, folders with their structure kept, a picture to
-    ``output/NAME/spectrograms.png``. ``ending`` is that of all parts, by default the input's, but ``.wav`` for a video.
+    ``output/NAME/spectrograms.png``. ``NAME/mixture.wav`` goes there too, and of a folder with such a file no other
+    file is taken. Files of a folder that differ in their endings alone keep them: ``output/NAME.wav/PART.wav``.
+    ``ending`` is that of all parts, by default the input's, but ``.wav`` for a video.
     Raises EnhanceError, and gives tasks a ``problem``, as :func:`plan` does.
     """
     with asking(place(output)):
@@ -174,95 +184,43 @@ def _planned_separation(
     replaceable: Callable[[Path], bool],
 ) -> Iterator[SeparationTask]:
     folder = place(output)
-    if folder.exists() and not folder.is_dir():
+    if real(folder).exists() and not real(folder).is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
     outputs = _Outputs(inputs, output, replaceable, alone=False)
-    for source, name in _each_once(itertools.chain.from_iterable([_listed(name, output) for name in inputs])):
+    listings = [listed(name, output, mixtures=True) for name in inputs]
+    for source, track in _tracks(each_once(itertools.chain.from_iterable(listings))):
         suffix = ending or (source.suffix if source.suffix.lower() in SOUNDS else ".wav")
-        target = folder / name.with_suffix("")
+        target = folder / track
         parts = {part: target / f"{part}{suffix}" for part in names}
         task = SeparationTask(source, target, parts, target / "spectrograms.png" if plot else None)
         yield replace(task, problem=outputs.problem(task))
+
+
+def real(path: Path) -> Path:
+    """The file that is written under this name: links are followed, and ``nope/..`` is here though nope is not."""
+    return path if is_remote(path) else path.resolve()
 
 
 def _beside(target: Path, ending: str) -> Path:
     return target.with_name(target.stem + ending)
 
 
-Found = Iterator[tuple[Path, Path]]  # an input file, and its name below the output folder
+def _tracks(found: Found) -> Found:
+    """Inputs with the names of their folders of parts below the output folder."""
+    for _, group in itertools.groupby(found, lambda pair: pair[0].parent):
+        named = [(source, _track(source, name)) for source, name in group]
+        count = Counter(track for _, track in named)
+        for source, track in named:
+            yield source, track.with_name(track.name + source.suffix) if count[track] > 1 else track
 
 
-def _listed(name: str, output: str | None) -> Found:
-    """The input files of an argument; EnhanceError if there are none."""
-    if is_url(name) and not name.endswith("://"):
-        name = name.rstrip("/")  # which https:// would keep, unlike the names of what is in it
-    path = place(name)
-    with asking(path):
-        if not path.is_dir():
-            return ((file, Path(file.name)) for file in _matches(name))
-    files = _sound_files(path, place(output).resolve() if output else None)
-    if (first := next(files, None)) is None:
-        raise EnhanceError(f"{name}: no audio files in this folder", "give a folder with recordings")
-    return ((file, Path(str(file.relative_to(path)))) for file in itertools.chain([first], files))
-
-
-def _matches(name: str) -> list[Path]:
-    """The files that a name or a pattern means, sorted; EnhanceError if there are none."""
-    if place(name).exists():
-        return [place(name)]
-    if not glob.has_magic(name):
-        raise EnhanceError(f"{name}: no such file", "check the name")
-    if is_url(name):
-        found = matches(name)
-    else:
-        found = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (absolute too)
-    if not (files := [match for match in found if match.is_file()]):
-        raise EnhanceError(f"{name}: no file matches", "check the pattern")
-    return files
-
-
-def _each_once(found: Iterable[tuple[Path, Path]]) -> Found:
-    seen: set[str] = set()
-    for source, name in found:
-        if str(source) not in seen:
-            seen.add(str(source))
-            yield source, name
-
-
-def _sound_files(folder: Path, excluded: Path | None) -> Iterator[Path]:
-    """Sound and video files below ``folder`` by their endings; not hidden, not below ``excluded``.
-
-    In the order of their names, those of a folder before those of the folders in it. A folder that cannot be listed
-    stands for what is in it, so that its reader says why. Links to folders are followed, each folder once.
-    """
-    locked: list[Path] = []
-    roots = [] if is_remote(folder) else [folder.resolve()]  # and what links lead to
-
-    def leads_elsewhere(link: Path) -> bool:
-        target = link.resolve()
-        if any(target.is_relative_to(root) or root.is_relative_to(target) for root in roots):
-            return False
-        roots.append(target)
-        return True
-
-    with asking(folder):
-        if is_remote(folder):
-            walk = cast(Any, folder).walk()
-        else:
-            walk = os.walk(folder, followlinks=True, onerror=lambda error: locked.append(Path(error.filename)))
-        for parent, folders, names in walk:
-            here = place(str(parent))
-            folders[:] = [
-                name
-                for name in sorted(folders)
-                if not name.startswith(".")
-                and (here / name).resolve() != excluded
-                and (not roots or not (here / name).is_symlink() or leads_elsewhere(here / name))
-            ]
-            for name in sorted(names):
-                if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS | VIDEOS:
-                    yield here / name
-        yield from locked
+def _track(source: Path, name: Path) -> Path:
+    if name.stem != MIXTURE:
+        return name.with_suffix("")
+    if name.parent.name:
+        return name.parent
+    folder = source.parent if source.parent.name not in ("", "..") else source.parent.resolve()
+    return Path(folder.name or MIXTURE)
 
 
 def _output_folder(output: str | None, single: bool) -> Path | None:
@@ -273,10 +231,10 @@ def _output_folder(output: str | None, single: bool) -> Path | None:
         return None
     folder = place(output)
     with asking(folder):
-        there = folder.is_dir()
+        there = real(folder).is_dir()
     if single and not (there or output.endswith(("/", os.sep))):
         return None
-    if not there and (folder.exists() or folder.suffix.lower() in SOUNDS | VIDEOS):
+    if not there and (real(folder).exists() or folder.suffix.lower() in SOUNDS | VIDEOS):
         raise EnhanceError(f"{output}: is one file, but there are several inputs", "give a folder with -o")
     return folder
 
@@ -289,9 +247,14 @@ class _Outputs:
     ) -> None:
         self.replaceable = replaceable
         self.alone = alone  # files of one folder, one output each: no two can have the same
-        self.folders = [place(name).resolve() for name in inputs if place(name).is_dir()]
-        self.files = {file.resolve() for name in inputs if not place(name).is_dir() for file in _matches(name)}
         self.output = place(output).resolve() if output else None
+        others = [name for name in inputs if not place(name).is_dir()]
+        self.files = {file.resolve() for name in others for file in find(name, self.output)}
+        self.roots = [(place(name).resolve(), ["**"]) for name in inputs if place(name).is_dir()]
+        for name in others if output else []:
+            if glob.has_magic(name) and not place(name).exists():
+                root = fixed_part(name)
+                self.roots.append((root.resolve(), list(place(name).parts[len(root.parts) :])))
         self.writers: dict[str, Path] = {}
 
     def problem(self, task: AnyTask) -> str:
@@ -305,38 +268,38 @@ class _Outputs:
         return ""
 
     def _check(self, path: Path, source: Path) -> None:
-        there = path.exists()
-        if there and self._is_input(path.resolve()):
-            raise EnhanceError(f"{path}: is an input as well as an output", "choose another name with -o")
+        whole = path.resolve()
+        file = path if is_remote(path) else whole
+        there = file.exists()
+        if self._is_input(whole):
+            what = "is an input as well as an output" if there else "would be an input the next time"
+            raise EnhanceError(f"{path}: {what}", "choose another name with -o")
         if not self.alone:
-            writer = self.writers.setdefault(str(path.resolve()), source)
+            writer = self.writers.setdefault(str(whole), source)
             if writer is not source:
-                raise EnhanceError(f"{path}: would be written from both {writer} and {source}", "run them apart")
-        if there and not path.is_file():
+                what = f"{path}: would be written from both {writer} and {source}"
+                raise EnhanceError(what, "run them apart, into different folders")
+        if there and not file.is_file():
             raise EnhanceError(f"{path}: exists and is not a file", "choose another name with -o")
         if there and not self.replaceable(path):
-            raise EnhanceError(f"{path}: exists", "choose another name with -o, or add --force")
+            raise EnhanceError(f"{path}: exists", "choose another name with -o, or add --force or --skip-existing")
 
     def _is_input(self, path: Path) -> bool:
         """Is this file one of those that are listed, whether it was already or not?"""
-        if path in self.files:
-            return True
-        for folder in self.folders:
-            if _below(path, folder):
-                inside = self.output is not None and self.output != folder and _below(self.output, folder)
-                return not (inside and self.output is not None and _below(path, self.output))
-        return False
+        return path in self.files or any(self._is_listed(path, root, pattern) for root, pattern in self.roots)
 
-
-def _below(path: Path, folder: Path) -> bool:
-    return is_remote(path) == is_remote(folder) and path.is_relative_to(folder)
+    def _is_listed(self, path: Path, root: Path, pattern: Sequence[str]) -> bool:
+        if self.output is not None and inside(self.output, root) and below(path, self.output):
+            return False
+        return below(path, root) and fits(path.parts[len(root.parts) :], pattern)
 
 
 def check_folders(tasks: Iterable[AnyTask]) -> None:
     """EnhanceError unless files can be made where the outputs go, or in the nearest folder above that exists."""
-    for folder in {path.parent for task in tasks for path in task.outputs if not is_remote(path)}:
+    paths = (path for task in tasks for path in task.outputs if not is_remote(path))
+    for folder, meant in {(path.parent, real(path).parent) for path in paths}:
         try:
-            there = next(path for path in (folder, *folder.parents) if path.exists())
+            there = next(path for path in (meant, *meant.parents) if path.exists())
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:

@@ -25,17 +25,24 @@ def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_every_preset_has_a_line_that_says_when_to_choose_it(report, monkeypatch):
     monkeypatch.setattr(report, "macs_per_second", lambda model: 1.5e9)  # counting takes seconds
-    begin, text, *lines, end = report.models_section().splitlines()
-    assert (begin, end) == (report.BEGIN_MODELS, report.END_MODELS)
+    text, *lines = report.models_table().splitlines()
     assert "RTF: real-time factor" in text
     cells = {line.split("`")[1]: line.strip("| ").split(" | ") for line in lines if line.startswith("| `")}
     assert list(cells) == list(presets()) == list(report.CHOICE)
     for name, row in cells.items():
         assert row[2] == "1.50 G"
-        assert row[-1] == report.CHOICE[name]
+        assert row[-1] == report.CHOICE[name] + " (to be trained)" * (name not in shipped())
         assert bool(row[5]) == (name in shipped_denoisers()), name
     assert cells["dcunet-s"][4] == "0.032 s"
     assert (cells["hybrid-dcunet"][1], cells["hybrid-dcunet"][4]) == ("0.61 M", "0.8 s")
+
+
+def test_a_model_is_to_be_trained_until_its_weights_are_shipped(report, monkeypatch):
+    monkeypatch.setattr(report, "shipped", dict)
+    assert report.choice("hybrid") == f"{report.CHOICE['hybrid']} (to be trained)"
+    monkeypatch.setattr(report, "shipped", lambda: {"hybrid": Path("hybrid.safetensors")})
+    assert report.choice("hybrid") == report.CHOICE["hybrid"]
+    assert not [name for name, text in report.CHOICE.items() if "to be trained" in text]
 
 
 def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, monkeypatch):

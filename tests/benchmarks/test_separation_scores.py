@@ -14,6 +14,7 @@ import pytest
 from enhance import audio
 from enhance.data.augment import rms
 from enhance.data.store import AUDIO, INDEX, Store
+from enhance.inference.blend import read_blend
 from enhance.models import create, presets
 from enhance.models.checkpoint import save
 
@@ -72,6 +73,41 @@ def test_it_scores_a_kind_and_writes_the_page(
     assert page == run.readme(output)
     assert "## speech+music\n" in page
     assert str(tmp_path) not in page
+
+
+def test_the_blend_is_no_worse_on_what_it_was_fitted_to(run: ModuleType, store: Store, separator: str, tmp_path: Path):
+    models = [run.short(tmp_path, separator), "separator-s"]
+    found = run.fit_blend(tmp_path, store, models, 2, 1.0)
+    assert list(found["errors"]) == ["speech", "music", "noise"]
+    for errors in found["errors"].values():
+        assert list(errors) == [*models, "blend"]
+        assert errors["blend"] <= min(errors[name] for name in models) + 1e-9
+    files, weights = read_blend(tmp_path / "blend.toml")
+    assert (list(files), weights) == (models, found["weights"])
+    assert run.blend(found).count("\n| ") == 2 + 3 * 3
+
+
+def test_the_stereo_table(
+    run: ModuleType, held_out: Path, separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from separation import stereo
+
+    options = ["--model", separator, "--clips", "3", "--seconds", "1.5", "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["stereo.py", str(held_out), *options])
+    stereo.main()
+    found = json.loads((tmp_path / run.STEREO).read_text())
+    assert len(found["rows"]) == len(stereo.PLACES) * len(stereo.WAYS) * len(stereo.SOURCES)
+    assert all(low <= mean <= high for row in found["rows"] for mean, low, high in (row["moved"], row["gained"]))
+    (section,) = run.stereo(tmp_path)
+    assert section.count("\n| voice ") == len(stereo.PLACES) * len(stereo.WAYS)
+
+
+def test_a_source_that_is_quieter_on_the_right_has_moved(run: ModuleType):
+    from separation.stereo import moved
+
+    wave = np.random.default_rng(1).standard_normal((2, 1000))
+    assert moved(wave, wave) == pytest.approx(0.0, abs=1e-9)
+    assert moved(wave, wave * [[1.0], [0.5]]) == pytest.approx(6.02, abs=0.01)
 
 
 def test_the_card_says_what_each_source_gains(run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from enhance.models.checkpoint import DEFAULT
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,6 +53,39 @@ def test_the_page_has_the_numbers(monkeypatch):
     assert "takes 30.0 ms more" in text
     row = {"run": "again", "files": 1000000, "handed_out": 0, "growth_mb": 249.6, "ms_a_file": 0.123}
     assert "| again | 1000000 | 0 | 250 | 0.12 |" in tables.listing({"rows": [row], "enhance": "0.1.0"})
+
+
+def test_what_a_corpus_takes_with_the_model_measured_and_with_the_default(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from throughput import tables
+
+    processes = {"files": 4, "minutes": 30, "rows": [{"jobs": 1, "seconds": 72.0}, {"jobs": 2, "seconds": 45.0}]}
+    found = {"model": "small", "stages": [{"rate": 16000}], "processes": processes}
+    times = [(60, 16000, 0.03), (1, 16000, 0.07), (10, 48000, 0.04)]
+    rows = [
+        {"minutes": minutes, "rate": rate, "channels": 1, "format": "wav PCM_16", "rtf": rtf}
+        for minutes, rate, rtf in times
+    ]
+    footprint = {"model": "large", "rows": rows}
+    text = tables.corpus(found, footprint)
+    assert text.splitlines()[-4:] == [
+        "| small | 16000 Hz, 1 ch, of 30 minutes, 1 at a time | 100 |",
+        "| small | 16000 Hz, 1 ch, of 30 minutes, 2 at a time | 125 |",
+        "| large | 16000 Hz, 1 ch, wav PCM_16, of 60 minutes | 300 |",
+        "| large | 48000 Hz, 1 ch, wav PCM_16, of 10 minutes | 400 |",
+    ]
+    for name, value in {"results.json": found, "footprint.json": footprint}.items():
+        (tmp_path / name).write_text(json.dumps(value), encoding="utf-8")
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    monkeypatch.setattr(tables, "FOOTPRINT", tmp_path / "footprint.json")
+    text = " ".join(tables.summary().split())
+    assert "measured with `small`: 10,000 hours of 16 kHz mono take 100 core hours" in text
+    assert "300 with `large`, the default" in text
+
+
+def test_the_default_model_is_the_one_whose_footprint_was_measured():
+    footprint = json.loads((ROOT / "benchmarks" / "results" / "footprint.json").read_text(encoding="utf-8"))
+    assert footprint["model"] == DEFAULT
 
 
 LISTING = """

@@ -50,11 +50,11 @@ def test_it_finds_the_weights_and_separate_uses_them(cli: Cli, tracks: Path, sep
     code, _, err = cli("separate", "set/one/mixture.wav", "-o", "out", "--blend", "deep/blend.toml")
     assert code == 0, err
     for source in ("speech", "music", "noise"):
-        made, truth = (audio.read(f"{folder}/{source}.wav")[0] for folder in ("out/mixture", "set/one"))
+        made, truth = (audio.read(f"{folder}/{source}.wav")[0] for folder in ("out/one", "set/one"))
         np.testing.assert_allclose(made, truth, atol=1e-4)
     code, _, err = cli("separate", "set/one/mixture.wav", "-o", "filtered", "--blend", "deep/blend.toml", "--wiener")
     assert code == 0, err
-    filtered = [audio.read(f"filtered/mixture/{source}.wav")[0] for source in ("speech", "music", "noise")]
+    filtered = [audio.read(f"filtered/one/{source}.wav")[0] for source in ("speech", "music", "noise")]
     np.testing.assert_allclose(sum(filtered), audio.read("set/one/mixture.wav")[0], atol=1e-5)
 
 

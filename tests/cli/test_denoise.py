@@ -114,6 +114,12 @@ def make_bad_inputs() -> None:
         (["noisy.wav", "-o", "exists.wav/out.wav"], "exists.wav: cannot write there (Not a directory)"),
         (["noisy.wav", "-o", "noisy.wav"], "error: noisy.wav: is an input as well as an output"),
         (["noisy.wav", "-o", "exists.wav"], "error: exists.wav: exists: "),
+        (["noisy.wav", "-o", "A/../noisy.wav"], "error: A/../noisy.wav: is an input as well as an output"),
+        (["noisy.wav", "-o", "nope/../exists.wav"], "error: nope/../exists.wav: exists: "),
+        (["noisy.wav", "-f", "--skip-existing"], "error: --force and --skip-existing: give one of them"),
+        (["noisy.wav", "-o", "x.wav", "--format", "flac"], "error: x.wav: does not end in .flac, as --format says: "),
+        (["noisy.wav", "--format", "a/b"], "error: --format a/b: is no ending: give wav, flac, mp3"),
+        (["noisy.wav", "--format", "xyz"], "error: noisy.clean.xyz: .xyz is not a format that can be written"),
         (["noisy.wav", "-o", "out.xyz"], "error: out.xyz: .xyz is not a format that can be written"),
         (["noisy.wav", "-m", "dcunet-z"], "error: unknown model 'dcunet-z'"),
         (["noisy.wav", "-m", "junk.safetensors"], "error: junk.safetensors: not a checkpoint"),
@@ -135,6 +141,14 @@ def test_each_bad_input_is_one_line_and_nothing_is_done(
     assert message in err
     assert err.count("\n") == 1
     assert names() == before
+
+
+def test_a_folder_in_another_format(cli: Cli, tmp_path: Path, untrained: str):
+    audio.write(tmp_path / "in/deep/a.wav", noise(0.5, 16000), 16000)
+    arguments = ("denoise", tmp_path / "in", "-o", tmp_path / "out", "-m", untrained, "--format", ".FLAC")
+    assert cli(*arguments, "--keep-noise")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out/deep").iterdir()) == ["a.flac", "a.noise.flac"]
+    assert soundfile.info(tmp_path / "out/deep/a.flac").format == "FLAC"
 
 
 def test_force_overwrites(cli: Cli, noisy: Path, untrained: str):

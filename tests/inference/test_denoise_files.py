@@ -112,7 +112,7 @@ def test_clipping_is_counted_and_prevented_if_asked(tmp_path: Path):
     assert (result.clipped, result.peak) == (10, pytest.approx(1.6, abs=1e-3))
     assert "10 samples clipped" in result.warnings[0]
     assert audio.read(tmp_path / "b.wav")[0].max() == 32767 / 32768
-    lowered = run(source, tmp_path / "c.wav", Gain(2.0), prevent_clipping=True)
+    lowered = run(source, tmp_path / "nope" / ".." / "c.wav", Gain(2.0), prevent_clipping=True)
     assert (lowered.clipped, lowered.warnings) == (0, ())
     assert lowered.lowered_db == pytest.approx(4.08, abs=0.01)
     assert audio.read(tmp_path / "c.wav")[0].max() == 32767 / 32768

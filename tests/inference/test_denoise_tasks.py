@@ -31,8 +31,9 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def names(*inputs: str, output: str | None = None, **options: bool) -> list[tuple[str, str]]:
-    return [(str(task.source), str(task.target)) for task in plan(inputs, output, **options)]
+def names(*inputs: str, output: str | None = None, **options: bool | str) -> list[tuple[str, str]]:
+    tasks = plan(inputs, output, **options)  # pyright: ignore[reportArgumentType]
+    return [(str(task.source), str(task.target)) for task in tasks]
 
 
 def refuse(tasks: Iterator[Task]) -> None:
@@ -98,6 +99,12 @@ def test_noise_and_plot_lie_beside_the_output(corpus: Path):
         (["in"], "in", r"in/a\.flac: is an input as well as an output"),
         (["in/b.wav"], "link.wav", r"link\.wav: is an input as well as an output"),
         (["in/b.wav"], "film.mp4", r"film\.mp4: exists: .*--force"),
+        (["in/b.wav"], "./A/../in/b.wav", r"A/\.\./in/b\.wav: is an input as well as an output"),
+        (["in/b.wav"], "nope/../film.mp4", r"nope/\.\./film\.mp4: exists: .*--force or --skip-existing"),
+        (["in/b.wav"], "nope/../other", r"nope/\.\./other/b\.wav: exists: "),
+        (["in/b.wav"], "film.mp4/A/../../film.mp4", r"film\.mp4: exists: "),
+        (["in/b.wav"], "nope/../film.mp4/x.wav", r"film\.mp4: cannot write there \(Not a directory\)"),
+        (["in"], "nope/../film.mp4", r"film\.mp4: is one file, but there are several inputs"),
         (["in/b.wav"], "/dev/null", "/dev/null: exists and is not a file"),
         (["in/b.wav"], "film.mp4/x.wav", r"film\.mp4: cannot write there \(Not a directory\)"),
     ],
@@ -108,6 +115,25 @@ def test_refused_before_the_work(corpus: Path, inputs: list[str], output: str | 
     with pytest.raises(EnhanceError, match=message):
         refuse(plan(inputs, output))
     assert not (corpus / "out").exists()
+
+
+def test_all_in_another_format(corpus: Path):
+    expected = [
+        ("in/a.flac", "out/a.flac"),
+        ("in/b.wav", "out/b.flac"),
+        ("in/deep/er/c.MP3", "out/deep/er/c.flac"),
+    ]
+    assert names("in", output="out", ending=".flac") == expected
+    assert names("in/*.wav", output="out/", ending=".ogg") == [("in/b.wav", "out/b.ogg")]
+    assert names("film.mp4", ending=".flac") == [("film.mp4", "film.clean.flac")]
+    assert names("in/b.wav", output="x.FLAC", ending=".flac") == [("in/b.wav", "x.FLAC")]
+    task = next(plan(["in/b.wav"], None, ".flac", keep_noise=True))
+    assert task.noise == Path("in/b.clean.noise.flac")
+    with pytest.raises(EnhanceError, match=r"x\.wav: does not end in \.flac, as --format says: leave --format out"):
+        names("in/b.wav", output="x.wav", ending=".flac")
+    (corpus / "in/b.flac").touch()
+    with pytest.raises(EnhanceError, match=r"out/b\.flac: would be written from both in/b\.flac and in/b\.wav"):
+        refuse(plan(["in"], "out", ".flac"))
 
 
 def test_noise_of_one_may_be_the_output_of_another(corpus: Path):

@@ -19,13 +19,27 @@ from enhance.errors import EnhanceError
         (np.zeros(10), {"strength": float("nan")}, "strength nan"),
         (np.zeros(10), {"device": "tpu"}, "--device tpu: unknown"),
         (np.zeros(10), {"model": "dcunet-xxl"}, "unknown model 'dcunet-xxl'"),
-        (np.zeros((1, 10)), {"model": Gain(channels=2)}, "has 1 channels, the model wants 2"),
+        (np.zeros((3, 10)), {"model": Gain(channels=2)}, "has 3 channels, the model wants 2"),
+        (np.zeros((1000, 2)), {}, r"the wave has 1000 channels of 2 samples: give \(channels, time\)"),
+        (np.zeros((3, 1000, 1)), {}, "the wave has 1000 channels of 1 sample: give"),
+        (np.float32(0.5), {}, "the wave is a single number"),
         (np.zeros(10), {"model": Gain(float("nan"))}, "the model's output is not finite"),
     ],
 )
 def test_refused(wave: np.ndarray, arguments: dict, message: str):
     with pytest.raises(EnhanceError, match=message):
         denoise(wave, 16000, **{"model": Gain(), **arguments})
+
+
+def test_a_moment_of_many_channels_is_no_mistake():
+    wave = noise(1, 2, 64)
+    np.testing.assert_allclose(denoise(wave, 16000, Gain()), wave, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16000,), (1, 16000), (3, 1, 16000)])
+def test_mono_through_a_stereo_model(shape: tuple[int, ...]):
+    wave = noise(1, 16000, 3)[: int(np.prod(shape)) // 16000].reshape(shape)
+    np.testing.assert_allclose(denoise(wave, 16000, Gain(0.5, channels=2)), 0.5 * wave, atol=1e-6)
 
 
 def test_nothing_in_nothing_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,8 @@ def test_two_models_that_are_the_same_have_weights_all_the_same():
 
 
 def test_a_fit_over_recordings_finds_weights_a_source():
-    speech, music = noise(1, 16000, 2, seed=1), noise(1, 16000, 2, seed=2)
-    errors = [noise(1, 16000, 2, seed=number) for number in range(3, 7)]
+    speech, music = noise(1, 16000, 1, seed=1), noise(1, 16000, 1, seed=2)
+    errors = [noise(1, 16000, 1, seed=number) for number in range(3, 7)]
     # The errors of the two models cancel in the drawn proportion.
     a = Oracle({"speech": speech + 0.7 * errors[0], "music": music + 0.2 * errors[1]})
     b = Oracle({"speech": speech - 0.3 * errors[0], "music": music - 0.8 * errors[1]})
@@ -90,6 +91,18 @@ def test_what_nothing_is_known_of():
     wave = noise(1, 16000)
     with pytest.raises(EnhanceError, match="nothing is known of music: give recordings with these sources"):
         fit({"a": model, "b": model}, [Known(wave, {"speech": wave}, 16000)], "cpu")
+
+
+@pytest.mark.parametrize("talkers", [{"s1": 0.5, "s2": 0.5}, {"s1": 0.4, "s2": 0.4, "noise": 0.2}])
+def test_talkers_in_no_order_are_refused(talkers: dict[str, float]):
+    """Before anything is read."""
+
+    def recordings() -> Iterator[Known]:
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(EnhanceError, match="s1, s2: talkers in no order, which cannot be summed: blend models whose"):
+        fit({"a": Shares(talkers), "b": Shares(talkers)}, recordings(), "cpu")
 
 
 # Blended estimates
@@ -140,6 +153,23 @@ def test_a_blend_is_read_as_it_was_written(tmp_path: Path):
     assert blend.weights == weights
     assert blend.sources == ("speech", "music")
     assert blend.models["own one"].sources == ("speech", "music", "noise")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("a = -0.1\nb = 1.1", r"b\.toml: weights\.speech\.a is -0\.1: give zero or more"),
+        ("a = 0.5\nb = nan", r"b\.toml: weights\.speech\.b is nan: give zero or more"),
+        ("a = inf", r"b\.toml: weights\.speech\.a is inf: give zero or more"),
+        ("a = 0\nb = 0.0", r"b\.toml: weights\.speech: none is above zero"),
+        ("", r"b\.toml: weights\.speech: none is above zero"),
+    ],
+)
+def test_weights_that_are_none(tmp_path: Path, weights: str, message: str):
+    models = '[models]\na = "dcunet-s"\nb = "dcunet-s"\n'
+    (tmp_path / "b.toml").write_text(f"{models}[weights.speech]\n{weights}\n")
+    with pytest.raises(EnhanceError, match=message):
+        load_blend(tmp_path / "b.toml")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import Fir, Gain, Recurrent, noise
+from toys import Fir, Gain, Late, Recurrent, noise
 
 from enhance.errors import EnhanceError
 from enhance.inference import chunks
@@ -79,9 +79,32 @@ def test_a_joint_model_gets_its_channels_together():
     np.testing.assert_array_equal(run(Swap(channels=2), wave, 5000), wave[::-1])
 
 
+@pytest.mark.parametrize("kind", [Gain, Late])
+@pytest.mark.parametrize("frames", [1, 255, 30001])
+def test_one_channel_goes_through_a_joint_model_as_all_of_them(kind: type[Gain | Late], frames: int):
+    class Uneven(kind):
+        """The right channel three times as loud as the left one."""
+
+        def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+            assert mixture.shape[1] == 2
+            return super().forward(mixture) * torch.tensor([1.0, 3.0])[:, None]
+
+        def stream(self, chunk: torch.Tensor, state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+            assert chunk.shape[1] == 2
+            estimates, state = super().stream(chunk, state)
+            return estimates * torch.tensor([1.0, 3.0])[:, None], state
+
+    if kind is Gain:
+        del Uneven.stream
+    model, wave = Uneven(channels=2), noise(1, frames)
+    chunks.check_denoiser(model, 1, "x")
+    expected = 2 * wave if kind is Gain else wave  # `Late` halves its input
+    np.testing.assert_allclose(run(model, wave, 7001, seconds=0.7), expected, atol=1e-6)
+
+
 def test_wrong_channels_or_sources_are_refused():
-    with pytest.raises(EnhanceError, match="has 1 channels, the model wants 2"):
-        chunks.check_denoiser(Gain(channels=2), 1, "x")
+    with pytest.raises(EnhanceError, match="x: has 3 channels, the model wants 2: mix it to 2 or to mono"):
+        chunks.check_denoiser(Gain(channels=2), 3, "x")
     separator = Gain()
     separator.sources = ("vocals", "rest")
     with pytest.raises(EnhanceError, match="separates vocals, rest"):

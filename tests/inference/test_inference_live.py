@@ -91,8 +91,8 @@ def test_strength():
 def test_what_cannot_go_live():
     with pytest.raises(EnhanceError, match="the model: does not stream"):
         Live(Gain(), 16000, 1)
-    with pytest.raises(EnhanceError, match="the input: has 1 channels, the model wants 2"):
-        Live(Late(channels=2), 16000, 1)
+    with pytest.raises(EnhanceError, match="the input: has 3 channels, the model wants 2"):
+        Live(Late(channels=2), 16000, 3)
     with pytest.raises(EnhanceError, match="strength 2"):
         Live(Late(), 16000, 1, strength=2)
     wave = np.zeros((1, 256), dtype=np.float32)

@@ -13,7 +13,8 @@ from toys import Shares, difference_db, noise
 
 import enhance
 from enhance.errors import EnhanceError
-from enhance.inference.wiener import Wiener, filtered, refined
+from enhance.inference.spectral import through
+from enhance.inference.wiener import filtered, wiener_filter
 from enhance.metrics.si_sdr import si_sdr
 
 RATE = 16000
@@ -25,7 +26,7 @@ def refine(mixture: np.ndarray, estimates: np.ndarray, rate: int = RATE, block: 
     starts = range(0, mixture.shape[1], block)
     rows = estimates.reshape(-1, mixture.shape[1])
     pairs = ((mixture[:, start : start + block], rows[:, start : start + block]) for start in starts)
-    waves, parts = zip(*refined(pairs, len(estimates), len(mixture), rate), strict=True)
+    waves, parts = zip(*through(wiener_filter(len(estimates), len(mixture), rate), pairs), strict=True)
     np.testing.assert_array_equal(np.concatenate(waves, axis=1), mixture)
     return np.concatenate(parts, axis=1).reshape(estimates.shape)
 
@@ -159,7 +160,7 @@ def test_a_chunk_knows_nothing_of_the_next():
 
 
 def test_what_waits_does_not_grow():
-    wiener, given_, block = Wiener(2, 1, 1000), 0, np.zeros((1, 2000), dtype=np.float32)
+    wiener, given_, block = wiener_filter(2, 1, 1000), 0, np.zeros((1, 2000), dtype=np.float32)
     for number in range(1, 101):
         given_ += wiener.push(block, np.tile(block, (2, 1)))[1].shape[1]
         assert 2000 * number - given_ < 17500

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,9 @@ from toys import noise
 from enhance import audio
 from enhance.files import temporary_name
 from enhance.inference import ray_engine
-from enhance.inference.ray_engine import ATTEMPTS, spread
-from enhance.inference.tasks import Result, Task
+from enhance.inference.blend import write_blend
+from enhance.inference.ray_engine import ATTEMPTS, Cluster, spread
+from enhance.inference.tasks import Result, SeparationTask, Settings, Task
 
 LONGEST = 200.0  # seconds that anything here may take
 
@@ -110,6 +112,32 @@ def test_a_file_whose_worker_dies_is_tried_three_times(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_workers_get_whole_names_and_results_have_those_that_were_given(tmp_path, monkeypatch, failed: bool):
+    """Workers have a working folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    handed: list[Any] = []
+    remote = SimpleNamespace(remote=lambda task, settings: handed.append((task, settings)))
+    ray = SimpleNamespace(remote=lambda **options: lambda function: remote, get=lambda done: done)
+    Path("b.toml").touch()
+    cluster = Cluster(ray, Settings("b.toml", blend=True), None)
+    parts = {"x": Path("out/a/x.wav"), "y": Path("out/a/y.wav")}
+    task = SeparationTask(Path("in/a.wav"), Path("out/a"), parts, Path("out/a/spectrograms.png"))
+    cluster.submit(task)
+    [(whole, settings)] = handed
+    assert {str(path) for path in (whole.source, whole.target, *whole.outputs)} == {
+        str(tmp_path / path) for path in (task.source, task.target, *task.outputs)
+    }
+    assert list(whole.parts) == ["x", "y"]
+    assert (settings.model, settings.blend) == (str(tmp_path / "b.toml"), True)
+    if failed:
+        done = Result(whole.source, whole.target, error="no")
+        assert cluster.result(done, task) == Result(task.source, task.target, error="no")
+    else:
+        done = Result(whole.source, whole.target, plot=whole.plot, parts=whole.parts)
+        assert cluster.result(done, task) == Result(task.source, task.target, plot=task.plot, parts=parts)
+
+
 # What is found before the work
 
 
@@ -126,9 +154,10 @@ def test_a_file_whose_worker_dies_is_tried_three_times(tmp_path: Path):
 )
 def test_refused_before_the_work(cli, tmp_path: Path, options: list[str], message: str):
     audio.write(tmp_path / "a.wav", noise(1, 16000), 16000)
-    code, out, errors = cli("denoise", tmp_path / "a.wav", *options)
-    assert (code, out, errors.count("\n")) == (2, "", 1)
-    assert message in errors
+    for command in (("denoise",), ("separate", "-o", tmp_path / "out")):
+        code, out, errors = cli(*command, tmp_path / "a.wav", *options)
+        assert (code, out, errors.count("\n")) == (2, "", 1)
+        assert message in errors
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
@@ -256,6 +285,34 @@ def test_workers_that_are_killed(cli, tmp_path: Path, monkeypatch, untrained: st
     for name in names:
         assert Path("out", name).read_bytes() == Path("undisturbed", name).read_bytes()
     assert cli(*command, *on_ray) == (0, "", "5 files were done before\n")
+
+
+@pytest.mark.slow
+def test_recordings_are_taken_apart(cli, tmp_path: Path, monkeypatch, separator: str, cluster: str):
+    """Parts are those of a run without Ray, byte for byte, also of a blend; a bad file fails alone."""
+    monkeypatch.chdir(tmp_path)
+    Path("in/deep").mkdir(parents=True)
+    audio.write("in/deep/a.flac", noise(1, 44100, 2), 44100)
+    audio.write("in/b.wav", noise(1, 16000), 16000)
+    audio.write("in/hole.wav", noise(1, 16000) * float("nan"), 16000, "FLOAT")
+    write_blend(Path("b.toml"), {"one": separator}, {"speech": {"one": 1.0}, "music": {"one": 0.5}})
+    options = ("--blend", "b.toml", "--residual", "--json")
+    assert cli("separate", "in", "-o", "undisturbed", *options)[0] == 1
+    on_ray = ("--engine", "ray", "--address", cluster, "--records", "done.jsonl")
+
+    code, out, errors = cli("separate", "in", "-o", "out", *options, *on_ray)
+    assert (code, errors.splitlines()[-1]) == (1, "1 of 3 files failed")
+    records = {record["source"]: record for record in map(json.loads, out.splitlines())}
+    assert sorted(records) == ["in/b.wav", "in/deep/a.flac", "in/hole.wav"]
+    assert records["in/b.wav"]["parts"] == {name: f"out/b/{name}.wav" for name in ("speech", "music", "residual")}
+    assert "sample 0 (at 0.000 s) is NaN or infinite" in records["in/hole.wav"]["error"]
+    names = sorted(path.relative_to("undisturbed") for path in Path("undisturbed").rglob("*.*"))
+    assert len(names) == 6
+    assert sorted(path.relative_to("out") for path in Path("out").rglob("*.*")) == names
+    for name in names:
+        assert Path("out", name).read_bytes() == Path("undisturbed", name).read_bytes()
+    Path("in/hole.wav").unlink()
+    assert cli("separate", "in", "-o", "out", *options, *on_ray) == (0, "", "2 files were done before\n")
 
 
 @pytest.mark.slow

@@ -71,11 +71,60 @@ def test_a_rerun_replaces_only_what_an_earlier_one_wrote(cli, corpus: Path, untr
     Path("out/3.wav").write_text("somebody's")
     code, _, errors = cli(*command, "--keep-noise")
     assert (code, Path("out/3.wav").read_text()) == (2, "somebody's")
-    assert errors == "error: out/3.wav: exists: choose another name with -o, or add --force\n"
+    assert errors == "error: out/3.wav: exists: choose another name with -o, or add --force or --skip-existing\n"
     assert cli(*command, "--keep-noise", "--force").code == 0
     assert done(records)[3:] == ["3.wav"]
     assert cli(*command, "--keep-noise", "--strength", "0.5").code == 0  # which replaces both of each
     assert done(records)[4:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+
+
+def test_a_run_without_records_is_gone_on_with(cli, corpus: Path, untrained: str):
+    assert cli("denoise", "in/1.wav", "-o", "out/", "-m", untrained, "-s", "0").code == 0
+    first = Path("out/1.wav").read_bytes()
+    command = ("denoise", "in", "-o", "out", "-m", untrained)
+    code, _, errors = cli(*command)
+    assert (code, errors.endswith("or add --force or --skip-existing\n")) == (2, True)
+    assert len(list(Path("out").iterdir())) == 1
+    code, _, errors = cli(*command, "--skip-existing")
+    assert (code, errors.splitlines()[-1]) == (0, "1 files exist and are left out")
+    assert Path("out/1.wav").read_bytes() == first
+    assert cli(*command[:3], "nope/../out", *command[4:], "--skip-existing", "--json") == (
+        0, "", "3 files exist and are left out\n"
+    )  # fmt: skip
+
+
+def test_what_was_finished_but_not_recorded_is_left_out(cli, corpus: Path, untrained: str):
+    records = corpus / "done.jsonl"
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--records", records)
+    assert cli(*command).code == 0
+    lines = records.read_bytes().splitlines(keepends=True)
+    records.write_bytes(b"".join(lines[:2]))
+    assert cli(*command).code == 2
+    assert cli(*command, "--skip-existing") == (
+        0, "", "2 files were done before\n1 files exist and are left out\n"
+    )  # fmt: skip
+    for number in (1, 2):  # the one that there is a record of is done again
+        audio.write(f"in/{number}.wav", noise(0.7, 16000), 16000)
+    Path("in/text.wav").write_text("no sound")
+    assert cli(*command, "--skip-existing").code == 1
+    assert sorted(done(records)[2:]) == ["1.wav", "text.wav"]
+    assert audio.info("out/1.wav").frames == 11200
+    assert audio.info("out/2.wav").frames == 8000
+
+
+def test_where_only_some_outputs_exist_nothing_is_overwritten(cli, corpus: Path, untrained: str):
+    records, mine = corpus / "done.jsonl", Path("out/1.noise.wav")
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    command = ("denoise", "in", "-o", "out", "-m", untrained, "--keep-noise", "--skip-existing", "--records", records)
+    code, _, errors = cli(*command)
+    assert (code, mine.read_text(), Path("out/1.wav").exists()) == (1, "mine", False)
+    what = "out/1.noise.wav: there already, while other outputs of in/1.wav are to be made"
+    assert f"error: {what}: remove it, or take --force in place of --skip-existing\n1 of 3 files failed" in errors
+    mine.unlink()
+    assert cli(*command).code == 0
+    assert done(records) == ["0.wav", "2.wav", "1.wav", "1.wav"]
+    assert cli(*command) == (0, "", "3 files were done before\n")
 
 
 def test_refused_before_the_work(cli, corpus: Path, untrained: str):
@@ -190,7 +239,8 @@ def test_a_rerun_of_a_separation(cli, corpus: Path, separator: str):
     assert cli(*command, "--residual").code == 0  # other parts
     assert done(records)[5:] == ["0.wav", "1.wav", "2.wav"]
     assert cli(*command, "--residual", "--wiener").code == 0  # made in another way
-    assert len(done(records)) == 11
+    assert cli(*command, "--residual", "--independent").code == 0
+    assert len(done(records)) == 14
     Path("out/2/music.wav").write_bytes(b"mine")
     code, _, errors = cli(*command, "--sources", "music")
     assert (code, errors.splitlines()[-1].split(": exists")[0]) == (2, "error: out/2/music.wav")

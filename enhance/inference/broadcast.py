@@ -1,0 +1,87 @@
+"""Chunks of Broadcast WAV that libsndfile does not hand over: where a take belongs on the time line.
+
+``bext`` (EBU Tech 3285) has time reference, originator and coding history, ``iXML`` scene, take and track names. They
+are copied byte for byte: an output with the rate, the length and the beginning of its input has the same time code.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from enhance.errors import EnhanceError
+
+WANTED = (b"bext", b"iXML")
+LONGEST = 1 << 24  # bytes of a chunk that is copied; they have some thousand
+LARGE = 0xFFFFFFFF  # a size of 32 bits that does not fit, or is not known
+
+
+class Chunk(NamedTuple):
+    """A piece of a RIFF file: where its content begins, in bytes, and how long it is without padding."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+def read_chunks(path: Path) -> list[tuple[bytes, bytes]]:
+    """Names and contents of the ``bext`` and ``iXML`` chunks of a WAV or RF64 file; none of any other file.
+
+    What is cut off, or behind something that is no chunk, is left out. EnhanceError if the file cannot be read.
+    """
+    found = []
+    try:
+        with path.open("rb") as file:
+            for name, start, size in _chunks(file):
+                if name in WANTED and size <= LONGEST:
+                    file.seek(start)
+                    found.append((name, file.read(size)))
+    except OSError as error:
+        raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "is it still there?") from None
+    return found
+
+
+def append_chunks(path: Path, chunks: list[tuple[bytes, bytes]]) -> None:
+    """Add them at the end of a finished WAV file, each padded to an even length; audio stays as it is.
+
+    A file of another kind, or one that would pass 4 GiB, is left alone. OSError if the disk does not take it.
+    """
+    if not chunks:
+        return
+    data = b"".join(
+        name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for name, content in chunks
+    )
+    with path.open("rb+") as file:
+        head = file.read(12)
+        end = file.seek(0, os.SEEK_END)
+        size = end + end % 2 + len(data) - 8
+        if (head[:4], head[8:]) != (b"RIFF", b"WAVE") or size >= LARGE:
+            return
+        file.write(b"\0" * (end % 2) + data)
+        file.seek(4)
+        file.write(struct.pack("<I", size))
+
+
+def _chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """The whole chunks of a WAV or RF64 file, in their order; nothing of any other file."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+        return
+    position, samples = 12, LARGE  # bytes of audio, where 32 bits do not hold them
+    while position + 8 <= end:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        start = position + 8
+        if name == b"ds64" and size >= 16:
+            samples = struct.unpack("<8xQ", file.read(16))[0]
+        elif name == b"data" and size == LARGE:
+            size = samples
+        if not all(32 <= byte < 127 for byte in name) or start + size > end:
+            return
+        yield Chunk(name, start, size)
+        position = start + size + size % 2
