@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results: benchmarks/report.py -->", "<!-- end of results -->"
 BEGIN_MODELS, END_MODELS = "<!-- models: benchmarks/report.py -->", "<!-- end of models -->"
+BEGIN_THROUGHPUT, END_THROUGHPUT = "<!-- throughput: benchmarks/report.py -->", "<!-- end of throughput -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
 KINDS = {  # of models, for their cards
@@ -38,21 +39,20 @@ KINDS = {  # of models, for their cards
     "(`enhance/models/recurrent_hybrid.py`)",
     "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
 }
-# When to choose which: a preset without a line here is an error.
 RECIPES = {"separator-s": "separation.toml", "separator-m": "separator-m.toml"}  # of separators
-CHOICE = {
+CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-s": "live sound (the default there), small machines, much audio",
     "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
     "separator-s": "speech, music and noise apart, on small machines",
     "separator-m": "speech, music and noise apart (the default)",
-    "stems-s": "vocals, drums, bass and the rest of a song, to be trained",
-    "dcunet-10": "the paper's smallest, to be trained on a GPU",
+    "stems-s": "vocals, drums, bass and the rest of a song",
+    "dcunet-10": "the paper's smallest, on a GPU",
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
-    "hybrid": "files: it hears too far ahead for live sound",
-    "hybrid-dcunet": "the same with a Deep Complex U-Net, to be compared with its halves",
-    "hybrid-l": "the larger one of these, with a GPU and much data",
+    "hybrid": "files, `dcunet-m` with a waveform module behind it: it hears too far ahead for live sound",
+    "hybrid-dcunet": "files, a waveform module with a Deep Complex U-Net behind it, to be compared with its halves",
+    "hybrid-l": "the same, larger, with a GPU and much data",
     "waveform": "to compare `hybrid-dcunet` with: its cost, one module",
     "spectrogram": "to compare `hybrid-dcunet` with: its cost, one module",
 }
@@ -161,7 +161,8 @@ trained on, tuned to or used to choose between models (peers, their licences and
 
 {table.markdown(noisy, comparisons=False)}
 [Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests;
-[kind of noise by kind](benchmarks/results/by_kind.md), on other speakers, languages and noises that our training never heard.
+[kind of noise by kind](benchmarks/results/by_kind.md), on other speakers, languages and noises that our training never heard: the
+shipped weights were chosen by a part of these clips, and the peers never saw recordings of the same sources.
 
 ![PESQ-WB over real-time factor](benchmarks/results/speed.png)
 
@@ -180,8 +181,13 @@ def clips_section() -> str:
     return f"{BEGIN_CLIPS}\n{table.markdown(read('shipped_clips'))}{END_CLIPS}"
 
 
-def models_section() -> str:
-    """All models, between its marks: size, what they must hear, scores where weights are shipped, when to choose which."""
+def choice(name: str) -> str:
+    """When to choose a model, and whether it is there."""
+    return CHOICE[name] if name in shipped() else f"{CHOICE[name]} (to be trained)"
+
+
+def models_table() -> str:
+    """Markdown: all models, size, what they must hear, scores where weights are shipped, when to choose which."""
     found = read(TEST_SET)
     scored = {row["name"]: row for row in found["systems"]}
     head = [
@@ -210,13 +216,11 @@ def models_section() -> str:
             ]
             trained = f"{hours(read_header(shipped()[name])['provenance']):.1f} h"
         size = [f"{parameters(model) / 1e6:.2f} M", f"{macs_per_second(model) / 1e9:.2f} G", rtf]
-        cells = [f"`{name}`", *size, f"{ahead / model.sample_rate:.2g} s", *scores, trained, CHOICE[name]]
+        cells = [f"`{name}`", *size, f"{ahead / model.sample_rate:.2g} s", *scores, trained, choice(name)]
         lines.append(f"| {' | '.join(cells)} |")
-    return f"""{BEGIN_MODELS}
-Scores: the {found["data"]["clips"]} pairs of {TEST_SET}, of models whose weights are in the package; RTF: real-time factor on one thread.
+    return f"""Scores: the {found["data"]["clips"]} pairs of {TEST_SET}, of models whose weights are in the package; RTF: real-time factor on one thread.
 
-{chr(10).join(lines)}
-{END_MODELS}"""
+{chr(10).join(lines)}"""
 
 
 def model_card(name: str) -> str:
@@ -301,7 +305,10 @@ def main() -> None:
     header = read_header(PRETRAINED / f"{DEFAULT}.safetensors")
     readme, voicebank = ROOT / "README.md", ROOT / "recipes" / "voicebank" / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), BEGIN, END, results_section(header))
-    text = replaced(text, BEGIN_MODELS, END_MODELS, models_section())
+    models = models_table()
+    text = replaced(text, BEGIN_MODELS, END_MODELS, f"{BEGIN_MODELS}\n{models}\n{END_MODELS}")
+    throughput = f"{BEGIN_THROUGHPUT}\n{throughput_tables.summary()}\n{END_THROUGHPUT}"
+    text = replaced(text, BEGIN_THROUGHPUT, END_THROUGHPUT, throughput)
     wanted = {
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
@@ -309,6 +316,7 @@ def main() -> None:
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "care.md": care(),
         RESULTS / "by_kind.md": by_kind_table.page(read("by_kind")),
+        RESULTS / "models.md": f"# Models\n\n{models}\n",
         RESULTS / "footprint.md": f"# Time and memory\n\n{footprint()}\n",
         **{PRETRAINED / f"{name}.md": model_card(name) for name in shipped_denoisers()},
         **{PRETRAINED / f"{name}.md": separator_card(name) for name in shipped() if name not in shipped_denoisers()},

@@ -3,7 +3,8 @@
 * the pages beside the weights (``enhance/pretrained/*.md``), in the navigation below "Models",
 * sounds and the listening page of ``enhance bench --html``, made by the model in the package,
 * pictures of ``benchmarks/results``,
-* tables of a command's options (``<!-- options: denoise -->``), of a recipe's ``settings``, ``losses``, ``metrics``.
+* tables of a command's options (``<!-- options: denoise -->``, ``<!-- options: blend fit -->``), of a recipe's
+  ``settings``, ``losses``, ``metrics``; the name of the ``default model``.
 """
 
 from __future__ import annotations
@@ -82,19 +83,28 @@ def sounds() -> dict[str, bytes]:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Tables in the place of their marks."""
-    markdown = re.sub(r"<!-- options: (\w+) -->", lambda found: "\n".join(options(found[1])), markdown)
+    """Tables and names in the place of their marks."""
+    markdown = re.sub(r"<!-- options: (\w+(?: \w+)?) -->", lambda found: "\n".join(options(found[1])), markdown)
     for name, table in {"settings": settings, "losses": losses, "metrics": metrics}.items():
         if (mark := f"<!-- {name} -->") in markdown:
             markdown = markdown.replace(mark, "\n".join(table()))
+    if (mark := "<!-- default model -->") in markdown:
+        from enhance.models.checkpoint import DEFAULT
+
+        markdown = markdown.replace(mark, f"`{DEFAULT}`")
     return markdown
 
 
 def options(command: str) -> Iterator[str]:
     """A table of what ``enhance COMMAND`` takes, from the program itself."""
-    from enhance.cli import app
+    from enhance import cli
 
-    function: Any = next(each.callback for each in app.registered_commands if each.name == command)
+    *groups, name = command.split()
+    app: Any = cli.app
+    for group in groups:
+        app = next(each.typer_instance for each in app.registered_groups if each.name == group)
+    known = {each.name or each.callback.__name__: each.callback for each in app.registered_commands}
+    function: Any = known[name]
     kinds = typing.get_type_hints(function)
     yield from ("| option | meaning | default |", "| --- | --- | --- |")
     for parameter in inspect.signature(function).parameters.values():

@@ -21,10 +21,16 @@ from enhance.training import recipe
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-# Commands that other tests run: those of the README, and those of the recipe that downloads its data.
+# Commands that other tests run: those of the README, and those of recipes whose data are downloaded.
 ELSEWHERE = {
     command
-    for page, test in (("README.md", "test_readme"), ("recipes/voicebank/README.md", "test_voicebank_commands"))
+    for page, test in (
+        ("README.md", "test_readme"),
+        ("recipes/voicebank/README.md", "test_voicebank_commands"),
+        ("recipes/musdb/README.md", "test_song_commands"),
+        ("recipes/moisesdb/README.md", "test_song_commands"),
+        ("recipes/librimix/README.md", "test_librimix_commands"),
+    )
     for command in pages.commands(ROOT / page)
     if (ROOT / "tests" / f"{test}.py").exists()
 }
@@ -60,7 +66,6 @@ NOT_RUN = {
     "enhance train recipes/musan-mix/shards.toml": "its data are no part of the repository",
     "enhance train recipes/musan-mix/shards.toml --set data.path=s3://bucket/musan-mix/shards": "needs a bucket",
     "enhance denoise noisy.wav -o clean.wav --model runs/musan-mix/best.safetensors": "as in the README, of that run",
-    "enhance models": "ten seconds of counting: tests/cli/test_models.py",
     "enhance prepare runs/data/open-speech --data FOLDER [--data FOLDER] --rooms 500": "FOLDER is for the reader",
     "enhance prepare runs/data/mine --speech clean-speech/ --noise noises/ [--music music/] [--rir responses/]": (
         "as in the README, with what may be left out"
@@ -77,6 +82,10 @@ NOT_RUN = {
         "needs two networks: tests/cli/test_blend.py"
     ),
     "enhance separate talk.mp4 -o stems/ --blend blend.toml": "likewise",
+    "enhance separate 'SONGS/*/mixture.wav' -o separated/ --model runs/mine/best.safetensors": (
+        "needs songs and a network for them: tests/cli/test_bench_sources.py"
+    ),
+    "enhance bench SONGS --estimates separated/ --models runs/mine/best.safetensors,blend.toml": "likewise",
     "enhance train recipes/voicebank --devices 2": "two processes: tests/training/test_ddp.py",
     "enhance train recipes/voicebank/ablation --sweep": "twelve large nets: tests/training/test_sweep_and_tune.py",
     "enhance bench runs/data/voicebank/test --models runs/dcunet20/best.safetensors "
@@ -201,6 +210,16 @@ def test_the_metric_has_a_known_answer(monkeypatch):
 
 
 # The site
+
+
+def test_tables_of_options_of_commands_and_of_those_in_a_group(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    import hooks  # pyright: ignore[reportMissingImports]
+
+    page = hooks.on_page_markdown("<!-- options: refine -->\n\n<!-- options: blend fit -->")
+    assert "<!--" not in page
+    for option in ("RECIPE", "--set TEXT", "DATA", "--models, -m TEXT", "--output, -o FILE", "--limit N"):
+        assert f"| `{option}` | " in page
 
 
 class Links(HTMLParser):

@@ -25,11 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))  # of benchmarks/
 from throughput.tables import HERE, LISTING, readme
 
-from enhance.inference import tasks
 from enhance.inference.batch import cleared
 from enhance.inference.ray_engine import spread
 from enhance.inference.records import Records
 from enhance.inference.tasks import Result, Settings, Task, plan
+from enhance.models.checkpoint import DEFAULT
 from enhance.training.setup import code_version
 
 FOLDER = 1000  # files
@@ -51,7 +51,7 @@ class Corpus:
         def pretended_exists(self: Path) -> bool:
             return self.parts[0] == "corpus" or corpus.cleaned if self.suffix == ".flac" else exists(self)
 
-        tasks.os.walk, Path.stat, Path.exists = self.walk, pretended_stat, pretended_exists
+        os.walk, Path.stat, Path.exists = self.walk, pretended_stat, pretended_exists
 
     def walk(self, folder: Path, **_: object) -> Iterator[tuple[str, list[str], list[str]]]:
         for first in range(0, self.files, FOLDER):
@@ -95,7 +95,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def measure(files: int, model: str = "dcunet-s") -> dict[str, Any]:
+def measure(files: int, model: str = DEFAULT) -> dict[str, Any]:
     """Two runs over a made-up corpus, from this process as it is."""
     settings, version = Settings(model), code_version()
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The page of the throughput measurement, from its results.json."""
+"""The page of the throughput measurement, from its results.json and, for the default model, from footprint.json."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS, LISTING = "results.json", "listing.json"
+FOOTPRINT = HERE.parent / "results" / "footprint.json"  # of the default model
+CORPUS = 10_000  # hours
 STAGES = ("decode", "resample", "model", "encode")
 
 
 def readme() -> str:
     """Markdown."""
-    found: dict[str, Any]
-    found, listed = (json.loads((HERE / name).read_text(encoding="utf-8")) for name in (RESULTS, LISTING))
+    found, listed = read(HERE / RESULTS), read(HERE / LISTING)
     return f"""# Throughput
 
 How much audio `enhance denoise` gets through with `{found["model"]}`, one thread a process. {found["processor"]};
@@ -30,6 +31,10 @@ Processor time within one process, seconds for a minute of audio; resampling inc
 
 {processes(found["processes"])}
 
+## With the default model
+
+{corpus(found, read(FOOTPRINT))}
+
 ## Many short files
 
 {short(found["short"])}
@@ -38,6 +43,59 @@ Processor time within one process, seconds for a minute of audio; resampling inc
 
 {listing(listed)}
 """
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A committed result."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def core_hours(found: dict[str, Any], footprint: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """Model, files, and what ``CORPUS`` of them take: the model measured here first, then the default one."""
+    each, rate = found["processes"], found["stages"][0]["rate"]
+    audio = 60 * each["files"] * each["minutes"]
+    rows = [
+        (
+            found["model"],
+            f"{rate} Hz, 1 ch, of {each['minutes']} minutes, {row['jobs']} at a time",
+            CORPUS * row["jobs"] * row["seconds"] / audio,
+        )
+        for row in each["rows"]
+    ]
+    longest: dict[Any, dict[str, Any]] = {}  # of each kind
+    for row in sorted(footprint["rows"], key=lambda row: row["minutes"]):
+        longest[row["rate"], row["channels"], row["format"]] = row
+    for row in sorted(longest.values(), key=lambda row: row["rtf"]):
+        files = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}, of {row['minutes']} minutes"
+        rows.append((footprint["model"], files, CORPUS * row["rtf"]))
+    return rows
+
+
+def summary() -> str:
+    """Markdown for the README: which model was measured, and what the default takes."""
+    found, footprint = read(HERE / RESULTS), read(FOOTPRINT)
+    rows = core_hours(found, footprint)
+    default = next(row for row in rows if row[0] == footprint["model"] and row[1].startswith("16000 Hz, 1 ch"))
+    page = "benchmarks/throughput/README.md"
+    return (
+        f"[How much it gets through]({page}) was measured with `{found['model']}`: {CORPUS:,} hours of 16 kHz mono "
+        f"take {rows[0][2]:.0f} core\nhours with it, and {default[2]:.0f} with `{default[0]}`, the default "
+        f"([other files]({page}#with-the-default-model))."
+    )
+
+
+def corpus(found: dict[str, Any], footprint: dict[str, Any]) -> str:
+    default = footprint["model"]
+    lines = [
+        f"Unless told otherwise `enhance denoise` takes `{default}`, of which there is processor time on one thread",
+        "(`python benchmarks/footprint.py`, measured apart). By that, and by the wall time above,",
+        f"{CORPUS:,} hours of audio take, in whole commands:",
+        "",
+        "| model | files | core hours |",
+        "| --- | --- | --- |",
+    ]
+    rows = core_hours(found, footprint)
+    return "\n".join(lines + [f"| {model} | {files} | {hours:.0f} |" for model, files, hours in rows])
 
 
 def stages(rows: list[dict[str, Any]]) -> str:
