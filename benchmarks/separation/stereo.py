@@ -51,7 +51,7 @@ WAYS = {
 
 def placed(wave: np.ndarray, gains_db: tuple[float, float]) -> np.ndarray:
     """``(time,)`` to ``(2, time)``."""
-    return np.float32([[10 ** (gain / 20)] for gain in gains_db]) * wave.reshape(1, -1)
+    return np.array([[10 ** (gain / 20)] for gain in gains_db], dtype=np.float32) * wave.reshape(1, -1)
 
 
 def estimates(mixture: np.ndarray, rate: int, model: torch.nn.Module) -> dict[str, np.ndarray]:
