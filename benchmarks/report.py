@@ -274,8 +274,8 @@ def separator_card(name: str) -> str:
 A separator of {sources}: the compact U-Net of `enhance/models/compact.py`, {", ".join(f"{k}={v}" for k, v in header["arguments"].items())}.
 Made by `python benchmarks/report.py`.
 
-* **Use**: recordings in which speech, music and noise lie over one another, {header["sample_rate"]} Hz inside, one channel at a time; the
-  estimates sum to the recording. Several speakers are one source.
+* **Use**: recordings in which speech, music and noise lie over one another, {header["sample_rate"]} Hz inside; of several
+  channels each is heard alone, and they share one mask a source. The estimates sum to the recording. Several speakers are one source.
 * **Training**: `recipes/open-speech/{RECIPES[name]}`, {hours(provenance):.1f} h on one core with the denoiser that it starts from,
   {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint `{provenance["data"]}`. Sources, authors and licences of the
   recordings: `recipes/open-speech/README.md`.

@@ -31,7 +31,7 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
     spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid-dcunet/best.safetensors --pairs vbdemand_p232
 ```
 
-The steps are those of equal processor time; of each run the better of its two validations is scored. So short a training
+The steps are those of equal processor time; of each run the better of two validations is scored. So short a training
 says what learns quickly from nothing, not what is best in the end; each is one run with one seed, whose scatter the
 intervals, which are over clips, do not know. The checkpoints were chosen by validation on other clips of the same
 held-out speakers and noises.
