@@ -41,7 +41,7 @@ class MixingConfig(BaseModel):
     reverb: Share = Field(0.25, description="speech in a room")
     early_ms: float | None = Field(None, description="reflections the target keeps; None keeps all")
     speed: Share = Field(0.0, description="music and recorded noise at another speed, and as much higher or lower")
-    equalise: Share = 0.3
+    equalise: Share = Field(0.3, description="a mixture, and music that is a source, before it is mixed")
     band_limit: Share = 0.12
     clip: Share = 0.04
     codec: Share = 0.04
@@ -246,7 +246,10 @@ class SourceMixer(Mixer):
     def _source(self, name: Source, rng: np.random.Generator, place: Place | None) -> np.ndarray:
         if name == "speech":
             return self._reverberant_speech(rng, place).mixture
-        return self.interference(rng) if name == "noise" else self._played(name, rng)
+        if name == "noise":
+            return self.interference(rng)
+        wave, share = self._played(name, rng), self.config.equalise
+        return augment.random_equaliser(wave, rng, self.rate) if share and rng.random() < share else wave
 
 
 def new_mixer(store: Recordings, split: str, config: MixingConfig, frames: int, seed: int) -> Mixer:
