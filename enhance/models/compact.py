@@ -12,7 +12,8 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
    convolution, Amodei et al. 2016, "Deep Speech 2", arXiv 1512.02595, section 3.7), and the output is as much later.
 6. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
    (equation of the paper's BDT, times a bound) unless ``mask`` says otherwise: at the start of training it is one over
-   the number of sources everywhere, so that an untrained network leaves its input alone.
+   the number of sources everywhere, so that an untrained network leaves its input alone. With several ``inputs`` each
+   has masks of its own, and what they leave is summed: the first one is the mixture, and the others' begin with zero.
 """
 
 from __future__ import annotations
@@ -89,15 +90,17 @@ class MaskNet(nn.Module):
         channels: int = 1,
         floor: float = 0.0,
         lookahead: int = 0,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
-        inputs = [3 * channels, *widths[:-1]]
+        signals = channels * inputs  # that are seen together
+        layers = [3 * signals, *widths[:-1]]
         outputs = [widths[0], *widths[:-1]]
         self.compression = compression
         self.bound = bound
         self.hidden = hidden
         self.bands = bins // 2 ** len(widths)
-        self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(inputs, widths, strict=True))
+        self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(layers, widths, strict=True))
         self.band_embedding = nn.Parameter(torch.zeros(self.bands, widths[-1]))
         self.blocks = nn.ModuleList(
             TimeFrequencyBlock(widths[-1], self.bands, hidden, recurrence) for _ in range(blocks)
@@ -109,8 +112,8 @@ class MaskNet(nn.Module):
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
-        self.channels = channels
-        self.head = nn.Linear(widths[0] + 3 * channels, 2 * sources * channels)
+        self.channels, self.inputs = channels, inputs
+        self.head = nn.Linear(widths[0] + 3 * signals, 2 * sources * signals)
         nn.init.normal_(self.band_embedding, std=0.02)
         nn.init.zeros_(self.head.weight)
         if mask not in ("polar", *MASKS):
@@ -120,12 +123,13 @@ class MaskNet(nn.Module):
         # The mask that leaves the input alone, shared out among the sources: bound * tanh(|O|) = 1 / sources.
         start = (math.atanh(1 / (bound * sources)), 0.0) if mask == "polar" else MASKS[mask][1]
         with torch.no_grad():
-            self.head.bias.copy_(torch.tensor(start).repeat(sources * channels))
+            self.head.bias.unflatten(0, (-1, inputs, 2))[:, 1:] = 0.0
+            self.head.bias.unflatten(0, (-1, inputs, 2))[:, 0] = torch.tensor(start)
 
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Spectra ``(N, R, F, C, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
+        """Spectra ``(N, R, F, C * I, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
 
-        With a lookahead the last frames are only listened to: so many fewer are masked.
+        Of each channel the I inputs are next to each other. With a lookahead the last frames are only listened to: so many fewer are masked.
         """
         x, features, skips = self._encode(spectra)
         frames = len(x)
@@ -156,11 +160,12 @@ class MaskNet(nn.Module):
         for decoder, skip in zip(self.decoders, reversed(skips), strict=True):
             x = decoder(x + skip)  # (N, R, K, C), K doubled
         output = self.head(torch.cat((x, features), dim=-1)).float()
-        mask = self._mask(output.unflatten(-1, (-1, self.channels, 2)))  # (N, R, bins, S, C, 2)
-        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, C, 2): the Nyquist bin as its neighbour
+        mask = self._mask(output.unflatten(-1, (-1, self.channels * self.inputs, 2)))  # (N, R, bins, S, C * I, 2)
+        mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, C * I, 2): the Nyquist bin as its neighbour
         re, im = spectra[..., None, :, 0], spectra[..., None, :, 1]
         m_re, m_im = mask[..., 0], mask[..., 1]
-        return torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1)
+        masked = torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1)
+        return masked if self.inputs == 1 else masked.unflatten(-2, (self.channels, self.inputs)).sum(-2)
 
     def _compress(self, spectra: Tensor) -> Tensor:
         """Real and imaginary part with the modulus raised to ``compression``, and that modulus itself."""
@@ -173,7 +178,8 @@ class MaskNet(nn.Module):
         re, im = output.unbind(-1)
         re, im = masks.polar(re, im, self.bound) if self.mask == "polar" else MASKS[self.mask][0](re, im)
         if self.floor:
-            re, im = self.floor + (1 - self.floor) * re, (1 - self.floor) * im
+            mixture = torch.tensor([1.0, *[0.0] * (self.inputs - 1)]).repeat(self.channels).to(re)  # and no other input
+            re, im = self.floor * mixture + (1 - self.floor) * re, (1 - self.floor) * im
         return torch.stack((re, im), dim=-1)
 
 
@@ -181,7 +187,7 @@ class MaskNet(nn.Module):
 class StreamState:
     """What a stream carries from chunk to chunk; rows are batch x channels."""
 
-    history: Tensor  # the last samples of the input, (rows, latency)
+    history: Tensor  # the last samples of the inputs, (rows * I, latency)
     overlap: Tensor  # what the last frames add to the next samples of the output, (rows, S, n_fft - hop)
     lstm: list[State]
 
@@ -191,7 +197,8 @@ class CompactUNet(nn.Module):
 
     Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
     its own. With ``consistent`` the estimates of several sources sum to the mixture. Of the mixture the share ``floor``
-    always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. The model looks ahead no further than one
+    always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes the
+    estimates ``(B, S, C, T)`` of a model before it, one input for each S. The model looks ahead no further than one
     window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a multiple
     of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
     """
@@ -213,6 +220,7 @@ class CompactUNet(nn.Module):
         channels: int = 1,
         floor: float = 0.0,
         lookahead: int = 0,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
@@ -239,32 +247,39 @@ class CompactUNet(nn.Module):
             channels,
             floor,
             lookahead,
+            inputs,
         )
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
 
-    def forward(self, mixture: Tensor) -> Tensor:
+    def forward(self, mixture: Tensor, *earlier: Tensor) -> Tensor:
         """Estimates ``(B, S, C, T)`` of a whole signal ``(B, C, T)``: the stream, without its delay."""
         length = mixture.shape[-1]
-        padding = -length % self.block + self.latency
-        estimates, _ = self.stream(F.pad(mixture, (0, padding)), None)
+        padding = (0, self.following(length))
+        estimates, _ = self.stream(F.pad(mixture, padding), None, *(F.pad(waves, padding) for waves in earlier))
         return estimates[..., self.latency : self.latency + length]
 
-    def stream(self, chunk: Tensor, state: StreamState | None) -> tuple[Tensor, StreamState]:
+    def following(self, length: int) -> int:
+        """How many samples of silence the stream takes after a signal of that length to give all of it."""
+        return -length % self.block + self.latency
+
+    def stream(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimate, ``latency`` samples earlier ones.
 
-        ``state`` is what the previous call returned, ``None`` at the beginning.
+        ``state`` is what the previous call returned, ``None`` at the beginning; ``earlier`` are further inputs, such as
+        a first model's estimates, ``(B, ·, C, k * block)``.
         """
         batch, channels, length = chunk.shape
-        x = chunk.reshape(batch * channels, length)
+        x = torch.cat((chunk[:, None], *earlier), dim=1).transpose(1, 2).flatten(0, 2)  # (BCI, k * block)
         if state is None:
             history = x.new_zeros(x.shape[0], self.latency)
-            overlap = x.new_zeros(x.shape[0], len(self.sources), self.overlap)
-            rows = x.shape[0] // self.channels  # of the network: channels that are seen together are one
+            overlap = x.new_zeros(batch * channels, len(self.sources), self.overlap)
+            rows = batch * channels // self.channels  # of the network: channels that are seen together are one
             lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
             state = StreamState(history, overlap, lstm)
-        x = torch.cat((state.history, x), dim=-1)  # (R, latency + T)
-        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, self.channels))  # (R, C, F, N)
+        x = torch.cat((state.history, x), dim=-1)  # (RCI, latency + T)
+        signals = self.channels * self.net.inputs
+        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, signals))  # (R, CI, F, N)
         masked, lstm = self.net(torch.view_as_real(spectra.permute(3, 0, 2, 1)), state.lstm)  # (N, R, F, S, C, 2)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
@@ -273,5 +288,7 @@ class CompactUNet(nn.Module):
         following = StreamState(x[:, length:], y[..., length:], lstm)
         estimates = y[..., :length]
         if self.consistent:
-            estimates = mixture_consistent(estimates, x[:, :length])  # of the mixture, as late as they are
+            estimates = mixture_consistent(
+                estimates, x[:: self.net.inputs, :length]
+            )  # the mixture, as late as they are
         return estimates.reshape(batch, channels, -1, length).transpose(1, 2), following

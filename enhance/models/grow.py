@@ -17,15 +17,17 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     New LSTM units keep their random input weights, but nothing hears them yet: the weights from them are zero,
     as are the last layers of new blocks, which are residual (after Chen et al. 2016, "Net2Net", arXiv
     1511.05641). Gradients reach those zeros first, then what is behind them. With more lookahead the function begins
-    as many frames of silence earlier. Sources are known by their names: new ones begin as in a new model, and
-    ``consistent`` may differ. Raises ValueError where the two differ in anything else.
+    as many frames of silence earlier. Sources are known by their names: new ones begin as in a new model, as do further
+    inputs, and ``consistent`` may differ. Raises ValueError where the two differ in anything else.
     """
-    for name in ("n_fft", "block", "sample_rate"):
+    for name in ("n_fft", "block", "sample_rate", "channels"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
     for name in ("compression", "bound", "mask", "floor"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
+    if large.net.inputs != small.net.inputs and (large.channels > 1 or small.net.inputs > 1):
+        raise ValueError("inputs differ")
     if not set(small.sources) <= set(large.sources):
         raise ValueError("a source of the smaller model is missing")
     weights = small.state_dict()
@@ -33,9 +35,11 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     for name, tensor in large.state_dict().items():
         if name.startswith("net.head."):
             grown[name] = tensor.clone()
+            rows = grown[name].unflatten(0, (len(large.sources), -1))  # views: what is written there is in `grown`
             for number, source in enumerate(small.sources):
-                place = large.sources.index(source)
-                grown[name][2 * place : 2 * place + 2] = weights[name][2 * number : 2 * number + 2]
+                old = weights[name].unflatten(0, (len(small.sources), -1))[number]
+                into = rows[large.sources.index(source), : len(old)]
+                into[..., : old.shape[-1]] = old
         elif name in weights:
             grown[name] = _widened(name, tensor, weights[name])
         elif name == "net.ahead.weight":
@@ -72,6 +76,6 @@ def _widened(name: str, large: Tensor, small: Tensor) -> Tensor:
             else:
                 rows.copy_(small[gate * old : gate * old + old])
         return grown
-    if name.endswith(("time_out.weight", "ahead.weight")) and small.shape[1] < large.shape[1]:
+    if name.endswith(("time_out.weight", "ahead.weight", "encoders.0.conv.weight")) and small.shape[1] < large.shape[1]:
         return torch.cat((small, torch.zeros_like(large[:, small.shape[1] :])), dim=1)
     raise ValueError(f"{name} is {tuple(small.shape)} in the smaller model, {tuple(large.shape)} in the larger one")

@@ -7,7 +7,7 @@ from typing import Any
 
 def hours(provenance: dict[str, Any]) -> float:
     """Wall time of training."""
-    return provenance["hours"] + (hours(provenance["init"]) if provenance.get("init") else 0.0)
+    return provenance["hours"] + sum(map(hours, _before(provenance)))
 
 
 def audio_hours(provenance: dict[str, Any]) -> float:
@@ -16,4 +16,10 @@ def audio_hours(provenance: dict[str, Any]) -> float:
     batch = recipe["optim"]["batch"] * recipe["optim"].get("accumulate", 1)  # older recipes lack what was 1
     processes = recipe["run"].get("devices", 1) * recipe["run"].get("nodes", 1)
     own = provenance["step"] * batch * processes * recipe["data"]["seconds"] / 3600
-    return own + (audio_hours(provenance["init"]) if provenance.get("init") else 0.0)
+    return own + sum(map(audio_hours, _before(provenance)))
+
+
+def _before(provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of what the training started from: nothing, one checkpoint, or one for each module."""
+    found = provenance.get("init") or []
+    return found if isinstance(found, list) else [found]

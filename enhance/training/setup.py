@@ -21,7 +21,6 @@ from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
 from enhance.models.provenance import hours
-from enhance.models.recurrent_hybrid import RecurrentHybrid
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
@@ -63,34 +62,46 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
     A compact model may start from a smaller or a larger one (:mod:`enhance.models.grow`, :mod:`enhance.models.shrink`),
-    and a recurrent hybrid from such a model, for its first module. EnhanceError if the recipe trains modules that the
-    model does not have, or mixes other sources.
+    a cascade from a checkpoint for each of its modules. EnhanceError if the recipe trains modules that the model does not
+    have, or mixes other sources.
     """
     model = create(recipe.model, **recipe.model_options)
     _check_sources(recipe, model)
-    parts = [*getattr(model, "parts", ())]
-    for stage in recipe.stages:
-        if stage.train not in (ALL, *parts):
-            known = ", ".join((ALL, *parts))
-            raise EnhanceError(f"stages: {recipe.model!r} has no module {stage.train!r}", f"train one of {known}")
+    parts: dict[str, nn.Module] = dict(getattr(model, "parts", {}))
+    by_part = recipe.init if isinstance(recipe.init, dict) else {}
+    for key, names in (("stages", (ALL, *parts)), ("init", parts)):
+        asked = by_part if key == "init" else [stage.train for stage in recipe.stages]
+        for name in asked:
+            if name not in names:
+                known = f"give one of {', '.join(names)}" if names else "it is not a cascade of modules"
+                raise EnhanceError(f"{key}: {recipe.model!r} has no module {name!r}", known)
     if recipe.auxiliary and len(parts) < 2:
         raise EnhanceError(f"auxiliary: {recipe.model!r} has no estimate before its last", "leave it out")
-    if names := _initial(recipe):
-        try:
-            _take_over(model, mean_of(map(load_model, names)))
-        except (RuntimeError, ValueError, KeyError):
-            raise EnhanceError(
-                f"{', '.join(names)}: weights of another model than {recipe.model!r}",
-                "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
-                "or more sources; or leave out init",
-            ) from None
+    if by_part:
+        for name, path in by_part.items():
+            trained = load_model(str(path))
+            _start(parts[name], [dict(getattr(trained, "parts", {})).get(name, trained)], str(path), name)
+    elif names := _initial(recipe):
+        _start(model, map(load_model, names), ", ".join(names), recipe.model)
     return model, constructor_arguments(recipe.model, **recipe.model_options)
 
 
 def _initial(recipe: Recipe) -> list[str]:
     """The checkpoints that ``init`` names."""
-    given = recipe.init if isinstance(recipe.init, list) else [recipe.init] if recipe.init else []
-    return [*map(str, given)]
+    given = recipe.init or []
+    return [*map(str, given.values() if isinstance(given, dict) else given if isinstance(given, list) else [given])]
+
+
+def _start(model: nn.Module, trained: Iterable[nn.Module], paths: str, name: str) -> None:
+    """Give ``model``, which errors call ``name``, the weights of the checkpoints ``paths``, their mean."""
+    try:
+        _take_over(model, mean_of(trained))
+    except (RuntimeError, ValueError, KeyError):
+        raise EnhanceError(
+            f"{paths}: weights of another model than {name!r}",
+            "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
+            "or more sources; or leave out init",
+        ) from None
 
 
 def mean_of(models: Iterable[nn.Module]) -> nn.Module:
@@ -115,11 +126,10 @@ def mean_of(models: Iterable[nn.Module]) -> nn.Module:
 
 def _take_over(model: nn.Module, initial: nn.Module) -> None:
     """Start ``model`` with the weights of ``initial``; ValueError, RuntimeError or KeyError where they do not fit."""
-    if isinstance(initial, CompactUNet) and isinstance(model, CompactUNet | RecurrentHybrid):
-        compact = model if isinstance(model, CompactUNet) else model.spectrogram
-        initial.net.floor = compact.net.floor  # no weight: the recipe says what the mask leaves of the mixture
-        larger = compact.net.hidden < initial.net.hidden or len(compact.net.blocks) < len(initial.net.blocks)
-        shrink(compact, initial) if larger else grow(compact, initial)
+    if isinstance(initial, CompactUNet) and isinstance(model, CompactUNet):
+        initial.net.floor = model.net.floor  # no weight: the recipe says what the mask leaves of the mixture
+        larger = model.net.hidden < initial.net.hidden or len(model.net.blocks) < len(initial.net.blocks)
+        shrink(model, initial) if larger else grow(model, initial)
     else:
         model.load_state_dict(initial.state_dict())
 
@@ -138,12 +148,13 @@ def _check_sources(recipe: Recipe, model: nn.Module) -> None:
         raise EnhanceError(what, "give both the same, in the same order (model_options.sources)")
 
 
-def origin(recipe: Recipe) -> dict[str, Any] | None:
+def origin(recipe: Recipe) -> dict[str, Any] | list[dict[str, Any]] | None:
     """Provenance of the checkpoint that training starts from: hours add up over continuations.
 
-    Of several, that of the one that was trained longest: they are runs from the same start.
+    Of several, that of the one that was trained longest: they are runs from the same start. Of modules, all of them.
     """
-    return max((read_header(find(name))["provenance"] for name in _initial(recipe)), key=hours, default=None)
+    found = [read_header(find(name))["provenance"] for name in _initial(recipe)]
+    return found if isinstance(recipe.init, dict) else max(found, key=hours, default=None)
 
 
 def code_version() -> str:

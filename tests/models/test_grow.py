@@ -43,6 +43,30 @@ def test_growing_keeps_the_function_and_every_new_weight_learns_within_two_steps
     assert not still
 
 
+def test_a_further_input_is_not_heard_at_first_and_then_learns():
+    small = trained_like(**SMALL, floor=0.01)
+    large = CompactUNet(**SMALL, floor=0.01, inputs=2)
+    grow(large, small)
+    wave, other = torch.randn(2, 1, 4000), torch.randn(2, 1, 1, 4000)
+    large.eval()
+    torch.testing.assert_close(large(wave, other), small(wave), atol=1e-5, rtol=1e-4)
+    large(wave, other).square().sum().backward()
+    for name in ("head.weight", "encoders.0.conv.weight"):
+        gradient = large.net.get_parameter(name).grad
+        assert gradient is not None
+        columns = {"head.weight": -3, "encoders.0.conv.weight": 3}[name]
+        assert gradient[:, columns:].abs().max() > 0
+
+
+def test_channels_that_are_seen_together_grow_with_all_their_masks():
+    options = {**SMALL, "sources": ["vocals", "other"], "channels": 2}
+    small = trained_like(**options)
+    large = CompactUNet(**{**options, "hidden": 13})
+    grow(large, small)
+    wave = torch.randn(2, 2, 4000)
+    torch.testing.assert_close(large.eval()(wave), small(wave), atol=1e-5, rtol=1e-4)
+
+
 WRONG = [
     {"hidden": 6},
     {"blocks": 1},
@@ -53,6 +77,8 @@ WRONG = [
     {"bound": 3.0},
     {"compression": 0.5},
     {"mask": "bdt"},
+    {"channels": 2},
+    {"channels": 2, "inputs": 2},
 ]
 
 

@@ -21,3 +21,10 @@ def test_hours_add_up():
     assert hours(second) == 1.75
     assert audio_hours(first) == 900 * 16 * 2 / 3600
     assert audio_hours(second) == 900 * 16 * 2 / 3600 + 450 * 8 * 2 * 6 * 4 / 3600
+
+
+def test_hours_of_a_cascades_modules_add_up():
+    modules = [provenance(900, 1.5, None), provenance(450, 0.25, provenance(9, 0.5, None))]
+    whole = {**provenance(90, 1.0, None), "init": modules}
+    assert hours(whole) == 3.25
+    assert audio_hours(whole) == (90 + 900 + 450 + 9) * 16 * 2 / 3600

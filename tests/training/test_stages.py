@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
-from enhance.models import checkpoint, create, presets
+from enhance.models import checkpoint, constructor_arguments, create, presets
 from enhance.nn.masks import ubd
 from enhance.training import loop, setup
 from enhance.training import recipe as recipes
@@ -101,7 +101,7 @@ def test_mistakes_are_found_before_the_work(tmp_path, store):
     with pytest.raises(ValueError, match=r"stages take 5 steps, optim\.steps is 4"):
         recipe(store.folder, stages=STAGES, optim={"steps": 4})
     with pytest.raises(
-        EnhanceError, match="'hybrid-dcunet' has no module 'phase': train one of all, waveform, spectrogram"
+        EnhanceError, match="'hybrid-dcunet' has no module 'phase': give one of all, waveform, spectrogram"
     ):
         loop.train(recipe(store.folder, stages=[{"train": "phase", "steps": 1}]), tmp_path / "run", resume=False)
     alone = recipe(store.folder, model="waveform", model_options={}, auxiliary={"snr": 1.0})
@@ -179,21 +179,41 @@ def test_interrupted_in_a_stage_equals_uninterrupted(store, tmp_path, monkeypatc
             assert torch.equal(tensor, parts[kind][name]), name
 
 
-def test_a_recurrent_hybrid_starts_from_a_compact_model_that_was_trained_alone(tmp_path, store):
+def test_the_modules_of_a_cascade_start_from_checkpoints_of_their_own(tmp_path, store):
     compact = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1}
+    layers = {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}
     torch.manual_seed(5)
     alone = create("dcunet-s", **compact)
-    checkpoint.save(tmp_path / "alone.safetensors", alone, {**presets()["dcunet-s"][1], **compact}, {})
-    waveform = {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}
-    for hidden in (6, 8, 10):  # smaller, the same and larger than what it starts from
-        options = {"compact": {**compact, "hidden": hidden, "lookahead": 0, "floor": 0.0}, "waveform": waveform}
-        started = recipe(store.folder, model="hybrid", model_options=options, init=tmp_path / "alone.safetensors")
-        model, arguments = setup.build_model(started)
+    checkpoint.save(tmp_path / "alone.safetensors", alone, {**presets()["dcunet-s"][1], **compact}, {"hours": 2.0})
+    waveform = create("waveform", waveform=layers)
+    torch.nn.init.normal_(waveform.parts["waveform"].up[0].weight, std=0.1)
+    arguments = constructor_arguments("waveform", waveform=layers)
+    checkpoint.save(tmp_path / "waveform.safetensors", waveform, arguments, {"hours": 0.5})
+    init = {"waveform": tmp_path / "waveform.safetensors", "spectrogram": tmp_path / "alone.safetensors"}
+    mixture = 0.1 * torch.randn(1, 1, 3000)
+    for hidden in (8, 10):  # the same and larger than what it starts from
+        options = {"compact": {**compact, "hidden": hidden, "lookahead": 0, "floor": 0.0}, "waveform": layers}
+        plan = recipe(store.folder, model="hybrid", model_options=options, init=init)
+        model, arguments = setup.build_model(plan)
         assert arguments["compact"]["hidden"] == hidden
-        assert torch.equal(model.spectrogram.net.head.weight, alone.net.head.weight)
-        if hidden == 8:
-            mixture = 0.1 * torch.randn(1, 1, 3000)
-            torch.testing.assert_close(model.eval()(mixture)[..., :2000], alone.eval()(mixture)[..., :2000])
+        with torch.no_grad():
+            first, last = model.eval().estimates(mixture)
+        torch.testing.assert_close(first, waveform.eval()(mixture).detach(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(last, alone.eval()(mixture).detach(), atol=1e-6, rtol=0)  # it is not heard yet
+        assert [found["hours"] for found in setup.origin(plan)] == [0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "message"),
+    [
+        ("hybrid", {"wave": "dcunet-s"}, "init: 'hybrid' has no module 'wave': give one of waveform, spectrogram"),
+        ("dcunet-s", {"spectrogram": "dcunet-s"}, "no module 'spectrogram': it is not a cascade"),
+        ("hybrid", {"waveform": "dcunet-s"}, "dcunet-s: weights of another model than 'waveform'"),
+    ],
+)
+def test_checkpoints_of_modules_that_do_not_fit_are_refused(store, model, init, message):
+    with pytest.raises(EnhanceError, match=message):
+        setup.build_model(recipe(store.folder, model=model, model_options={}, init=init))
 
 
 def test_the_floor_is_the_recipe_s_whatever_the_checkpoint_has(tmp_path, store):
