@@ -129,7 +129,8 @@ class MaskNet(nn.Module):
     def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
         """Spectra ``(N, R, F, C * I, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
 
-        Of each channel the I inputs are next to each other. With a lookahead the last frames are only listened to: so many fewer are masked.
+        Of each channel the I inputs are next to each other. With a lookahead the last frames are only listened to: so
+        many fewer are masked.
         """
         x, features, skips = self._encode(spectra)
         frames = len(x)
@@ -197,10 +198,10 @@ class CompactUNet(nn.Module):
 
     Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
     its own. With ``consistent`` the estimates of several sources sum to the mixture. Of the mixture the share ``floor``
-    always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes the
-    estimates ``(B, S, C, T)`` of a model before it, one input for each S. The model looks ahead no further than one
-    window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a multiple
-    of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
+    always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes
+    estimates ``(B, S, C, T)`` of a model before it, S = ``inputs - 1``. The model looks ahead no further
+    than one window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a
+    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
     """
 
     def __init__(
@@ -288,7 +289,6 @@ class CompactUNet(nn.Module):
         following = StreamState(x[:, length:], y[..., length:], lstm)
         estimates = y[..., :length]
         if self.consistent:
-            estimates = mixture_consistent(
-                estimates, x[:: self.net.inputs, :length]
-            )  # the mixture, as late as they are
+            mixture = x[:: self.net.inputs, :length]  # as late as they are
+            estimates = mixture_consistent(estimates, mixture)
         return estimates.reshape(batch, channels, -1, length).transpose(1, 2), following

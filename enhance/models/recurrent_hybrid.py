@@ -1,8 +1,8 @@
 """The hybrid with the compact model as its spectrogram module, and before it the waveform module of hybrid.py.
 
-The second module has masks for the mixture and for the first one's estimate, and sums what they leave. It may be one that
-was trained alone (``init`` of a recipe takes a checkpoint for each module): it begins with a mask of zero for the estimate,
-so that training goes on from there.
+The second module has masks for the mixture and for the first one's estimate, and sums what they leave. It may be one
+that was trained alone (``init`` of a recipe takes a checkpoint for each module): it begins with a mask of zero for the
+estimate, so that training goes on from there.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class RecurrentHybrid(nn.Module):
     """A waveform module, then the compact model that sees the mixture and its estimates; ``(B, C, T)`` at 16 kHz.
 
     ``waveform`` and ``compact`` are the arguments of :class:`WaveformUNet` and of
-    :class:`~enhance.models.compact.CompactUNet`. It streams, but the waveform module looks as far ahead as it looks back,
-    and looks at all of that again in each chunk: made for files, in chunks of seconds. Channels are independent.
+    :class:`~enhance.models.compact.CompactUNet`. It streams, but the waveform module looks as far ahead as it looks
+    back, and looks at all of that again in each chunk: made for files, in chunks of seconds. Channels are independent.
     """
 
     channels = 1

@@ -161,8 +161,8 @@ class Recipe(_Table):
     model_options: dict[str, Any] = {}
     init: Path | list[Path] | dict[str, Path] | None = Field(
         None,
-        description="checkpoint to start from, or the name of a shipped model; of several, the mean of the weights; of a "
-        "cascade also a table, with a checkpoint for each module",
+        description="checkpoint to start from, or the name of a shipped model; of several, the mean of the weights; of "
+        "a cascade also a table, with a checkpoint for each module",
     )
     seed: int = 1
     loss: dict[str, float]

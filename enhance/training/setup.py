@@ -62,8 +62,8 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
     A compact model may start from a smaller or a larger one (:mod:`enhance.models.grow`, :mod:`enhance.models.shrink`),
-    a cascade from a checkpoint for each of its modules. EnhanceError if the recipe trains modules that the model does not
-    have, or mixes other sources.
+    a cascade from a checkpoint for each of its modules. EnhanceError if the recipe trains modules that the model does
+    not have, or mixes other sources.
     """
     model = create(recipe.model, **recipe.model_options)
     _check_sources(recipe, model)
