@@ -35,7 +35,7 @@ BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of cl
 TEST_SET = "vbdemand_p232"
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
-    "RecurrentHybrid": "A speech denoiser for files: the compact U-Net and a waveform module behind it "
+    "RecurrentHybrid": "A speech denoiser for files: a waveform module and the compact U-Net behind it "
     "(`enhance/models/recurrent_hybrid.py`)",
     "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
 }
@@ -50,7 +50,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
-    "hybrid": "files, `dcunet-m` with a waveform module behind it: it hears too far ahead for live sound",
+    "hybrid": "files: a waveform module with `dcunet-m` behind it; it hears too far ahead for live sound",
     "hybrid-dcunet": "files, a waveform module with a Deep Complex U-Net behind it, to be compared with its halves",
     "hybrid-l": "the same, larger, with a GPU and much data",
     "waveform": "to compare `hybrid-dcunet` with: its cost, one module",
