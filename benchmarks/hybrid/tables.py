@@ -36,6 +36,27 @@ says what learns quickly from nothing, not what is best in the end; each is one 
 intervals, which are over clips, do not know. The checkpoints were chosen by validation on other clips of the same
 held-out speakers and noises.
 """
+TRAINED = "trained"  # folder of the second comparison
+TRAINED_INTRO = """# The hybrid and its halves, trained further
+
+The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already: `hybrid` of
+`recipes/open-speech/hybrid.toml`, its waveform module trained alone and then `dcunet-m` trained on behind it, against
+that waveform module, and against `dcunet-m` trained on alone for as long as both stages took.
+
+```sh
+enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 --set optim.warmup=60
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1050}]' --set optim.steps=1050 \\
+    --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set seed=6
+enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=2000 \\
+    --set optim.ema=0.99 --set seed=4
+python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\
+    spectrogram=runs/dcunet-m/best.safetensors hybrid=runs/hybrid/best.safetensors --pairs vbdemand_p232 \\
+    --output benchmarks/hybrid/trained
+```
+
+Hours are those of all runs that led to a checkpoint. Each is one run with one seed, and the checkpoints were chosen by
+validation on other clips of the same held-out speakers and noises.
+"""
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
 SIGNIFICANT = 0.05
@@ -53,10 +74,10 @@ def write_report(folder: Path) -> list[Path]:
 
 def readme(folder: Path = HERE) -> str:
     """``README.md`` beside this file."""
-    path = folder / RESULTS
+    path, intro = folder / RESULTS, TRAINED_INTRO if folder.name == TRAINED else INTRO
     if not path.exists():
-        return f"{INTRO}\nNot run yet.\n"
-    return f"{INTRO}\n{markdown(json.loads(path.read_text(encoding='utf-8')))}"
+        return f"{intro}\nNot run yet.\n"
+    return f"{intro}\n{markdown(json.loads(path.read_text(encoding='utf-8')))}"
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -164,9 +164,9 @@ def process(
         finish(result)
     skipped, left_out = records.skipped if records else 0, existing.count if existing else 0
     if skipped:
-        note(f"{skipped} files were done before")
+        note("1 file was done before" if skipped == 1 else f"{skipped} files were done before")
     if left_out:
-        note(f"{left_out} files exist and are left out")
+        note("1 file exists and is left out" if left_out == 1 else f"{left_out} files exist and are left out")
     if counts[True]:
         if sum(counts.values()) > 1:
             note(f"{counts[True]} of {sum(counts.values())} files failed")

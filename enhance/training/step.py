@@ -124,7 +124,8 @@ class Step:
     def _estimates(self, mixture: Tensor, trained: str) -> list[Tensor]:
         """Sources ``(B, S, C, T)`` by each module of a cascade up to the trained one, or by the model."""
         if self.parts:
-            found: list[Tensor] = self.module.estimates(mixture, None if trained == ALL else trained)
+            with self.fabric.autocast():  # of one process Fabric wraps the call of the module only
+                found: list[Tensor] = self.module.estimates(mixture, None if trained == ALL else trained)
         else:
             found = [self.module(mixture)]
         return [estimates.float() for estimates in found]

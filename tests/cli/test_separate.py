@@ -183,7 +183,7 @@ def test_what_exists_is_left_out_and_what_is_there_in_part_stays(cli: Cli, mixed
     assert cli(*arguments[:2], *arguments[3:])[0] == 2  # nothing else to do
     mine.unlink()
     code, _, err = cli(*arguments)
-    assert (code, err.splitlines()[-1], len(files())) == (0, "1 files exist and are left out", 6)
+    assert (code, err.splitlines()[-1], len(files())) == (0, "1 file exists and is left out", 6)
     assert cli(*arguments) == (0, "", "2 files exist and are left out\n")
 
 

@@ -86,7 +86,7 @@ def test_a_run_without_records_is_gone_on_with(cli, corpus: Path, untrained: str
     assert (code, errors.endswith("or add --force or --skip-existing\n")) == (2, True)
     assert len(list(Path("out").iterdir())) == 1
     code, _, errors = cli(*command, "--skip-existing")
-    assert (code, errors.splitlines()[-1]) == (0, "1 files exist and are left out")
+    assert (code, errors.splitlines()[-1]) == (0, "1 file exists and is left out")
     assert Path("out/1.wav").read_bytes() == first
     assert cli(*command[:3], "nope/../out", *command[4:], "--skip-existing", "--json") == (
         0, "", "3 files exist and are left out\n"
@@ -101,7 +101,7 @@ def test_what_was_finished_but_not_recorded_is_left_out(cli, corpus: Path, untra
     records.write_bytes(b"".join(lines[:2]))
     assert cli(*command).code == 2
     assert cli(*command, "--skip-existing") == (
-        0, "", "2 files were done before\n1 files exist and are left out\n"
+        0, "", "2 files were done before\n1 file exists and is left out\n"
     )  # fmt: skip
     for number in (1, 2):  # the one that there is a record of is done again
         audio.write(f"in/{number}.wav", noise(0.7, 16000), 16000)

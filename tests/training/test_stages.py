@@ -155,6 +155,17 @@ def test_only_the_module_of_the_stage_changes(tmp_path, order, trained):
     assert {name.split(".")[1] for name in learned} == {"waveform", "spectrogram"}
 
 
+def test_a_cascade_computes_in_the_precision_of_the_recipe(store, monkeypatch):
+    plan = recipe(store.folder, run={"compile": False, "precision": "bf16-mixed"})
+    fabric = Fabric(accelerator="cpu", precision="bf16-mixed")
+    step = Step(plan, fabric, new_run(plan, fabric)[0])
+    seen = []
+    for part in step.parts.values():
+        part.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    step([batch()])
+    assert seen == [True, True]
+
+
 @pytest.mark.slow
 def test_interrupted_in_a_stage_equals_uninterrupted(store, tmp_path, monkeypatch):
     """Stopped in the second of three stages, and gone on with: bit for bit what an undisturbed run gives."""
