@@ -31,10 +31,10 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
     spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid-dcunet/best.safetensors --pairs vbdemand_p232
 ```
 
-The steps are those of equal processor time; of each run the better of two validations is scored. So short a training
-says what learns quickly from nothing, not what is best in the end; each is one run with one seed, whose scatter the
-intervals, which are over clips, do not know. The checkpoints were chosen by validation on other clips of the same
-held-out speakers and noises.
+The steps are those of equal processor time, in float32 (`--set run.precision=32-true`); of each run the better of two
+validations is scored. So short a training says what learns quickly from nothing, not what is best in the end
+([trained further](trained/README.md)); each is one run with one seed, whose scatter the intervals over clips do not
+know. The checkpoints were chosen by validation on other clips of the same held-out speakers and noises.
 """
 TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
@@ -45,8 +45,8 @@ that waveform module, and against `dcunet-m` trained on alone for as long as bot
 
 ```sh
 enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 --set optim.warmup=60
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1050}]' --set optim.steps=1050 \\
-    --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set seed=6
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=900}]' \\
+    --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set optim.steps=900 --set seed=6
 enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=2000 \\
     --set optim.ema=0.99 --set seed=4
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\

@@ -61,6 +61,9 @@ def denoise(
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower the whole file where its peak would pass full scale."
     ),
+    linked: bool = typer.Option(
+        False, "--linked", help="One mask for all channels: a stereo picture stays as it is. By default one each."
+    ),
     jobs: int | None = JOBS,
     engine: str = ENGINE,
     address: str | None = ADDRESS,
@@ -78,7 +81,7 @@ def denoise(
     from enhance.inference.tasks import Settings, plan
 
     run = runner(engine, address, jobs, device)
-    settings = Settings(model, device, strength, prevent_clipping)
+    settings = Settings(model, device, strength, prevent_clipping, linked=linked)
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
     process(tasks, settings, run, as_json, kept, existing)

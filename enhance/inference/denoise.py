@@ -23,6 +23,8 @@ from enhance.inference.chunks import (
     chunked,
 )
 from enhance.inference.device import find_device
+from enhance.inference.linked import linked_masks
+from enhance.inference.spectral import through
 from enhance.models.checkpoint import DEFAULT, load_model
 
 Wave = TypeVar("Wave", np.ndarray, Tensor)
@@ -64,16 +66,26 @@ def denoised(
     channels: int,
     device: torch.device,
     strength: float,
+    linked: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
 
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
-    clean``. The model's rate may differ. EnhanceError if the model gives NaN.
+    clean``. The model's rate may differ. Channels that the model hears one at a time share one mask where they are
+    ``linked``: :mod:`enhance.inference.linked`. EnhanceError if the model gives NaN.
     """
     stages = chain(model, sample_rate, channels, device)
-    for block in blocks:
-        yield mixed(*stages.push(block), strength)
-    yield mixed(*stages.finish(), strength)
+
+    def cleaned() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in blocks:
+            yield stages.push(block)
+        yield stages.finish()
+
+    pairs = cleaned()
+    if linked and channels > 1 and model.channels == 1:
+        pairs = through(linked_masks(1, channels, sample_rate), pairs)
+    for wave, clean in pairs:
+        yield mixed(wave, clean, strength)
 
 
 def mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +107,7 @@ def denoise(
     model: str | Path | nn.Module | None = None,
     strength: float = 1.0,
     device: str = "auto",
+    linked: bool = False,
 ) -> Wave:
     """Remove noise from speech.
 
@@ -102,7 +115,8 @@ def denoise(
     time)``; ``sample_rate`` in Hz is any. The result has the same type, shape, dtype and device. ``model`` is
     the name of a shipped model, the path of a checkpoint, or a model from :func:`enhance.load_model` (which
     is then used on ``device`` and in evaluation mode, and given back as it was); ``None`` is the default
-    model. ``strength`` from 0 to 1 mixes input and result.
+    model. ``strength`` from 0 to 1 mixes input and result. Channels are cleaned one by one unless they are ``linked``:
+    then they share one mask, and a stereo picture stays as it is.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
     channels)``, an unknown model or device, channels that the model does not take, or a strength outside 0 to 1.
@@ -113,7 +127,7 @@ def denoise(
     if array.size == 0:
         return wave
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
-    return like(wave, _whole(array, sample_rate, network, strength, where))
+    return like(wave, _whole(array, sample_rate, network, strength, where, linked))
 
 
 def samples_of(wave: np.ndarray | Tensor) -> np.ndarray:
@@ -142,15 +156,18 @@ def like(wave: Wave, array: np.ndarray) -> Wave:
     return array.astype(wave.dtype)
 
 
-def _whole(array: np.ndarray, sample_rate: int, model: nn.Module, strength: float, device: torch.device) -> np.ndarray:
+def _whole(
+    array: np.ndarray, sample_rate: int, model: nn.Module, strength: float, device: torch.device, linked: bool
+) -> np.ndarray:
     """``(..., time)`` to the same. Independent channels are one batch, joint ones go signal by signal."""
-    joint = model.channels != 1 and array.ndim > 1
+    joint = (linked or model.channels != 1) and array.ndim > 1
     signals = array.reshape(-1, array.shape[-2] if joint else math.prod(array.shape[:-1]), array.shape[-1])
     check_denoiser(model, signals.shape[1] if model.channels != 1 else 1, "the wave")
     rows = []
     with in_use(model, device):
         for signal in signals:
-            pairs = denoised(two_seconds(signal, sample_rate), model, sample_rate, len(signal), device, strength)
+            blocks = two_seconds(signal, sample_rate)
+            pairs = denoised(blocks, model, sample_rate, len(signal), device, strength, linked)
             rows.append(np.concatenate([output for _, output in pairs], axis=1))
     return np.stack(rows).reshape(array.shape)
 

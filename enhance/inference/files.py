@@ -50,7 +50,7 @@ def denoise_file(
         if task.noise:
             outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, video=False))))
         rate, channels = info.sample_rate, info.channels
-        pairs = denoised(_read(reader, progress), model, rate, channels, device, settings.strength)
+        pairs = denoised(_read(reader, progress), model, rate, channels, device, settings.strength, settings.linked)
         gain = 1.0
         if settings.prevent_clipping and encoding.subtype not in FLOATS:
             pairs, gain = stack.enter_context(lowered(pairs, task.target.parent))

@@ -18,7 +18,7 @@ from enhance.inference.tasks import AnyTask, Result, SeparationTask, Settings, r
 Kind = TypeVar("Kind", bound=AnyTask)
 LONGEST = 1 << 20  # bytes of a line
 BEGINNING = b'{"source": '  # of every line
-OF_PARTS = ("wiener", "independent")  # settings of separation, recorded where they are true
+FLAGS = ("wiener", "independent", "linked")  # settings that are recorded where they are true
 PATHS = ("source", "target", "noise", "plot")
 
 
@@ -39,7 +39,7 @@ class Records:
             "strength": settings.strength,
             "prevent_clipping": settings.prevent_clipping,
         }
-        for name in OF_PARTS:
+        for name in FLAGS:
             if getattr(settings, name):
                 self.options[name] = True
         self.written: dict[int, int] = {}  # an output that there is a record of -> what it is done for, 0 if nothing
@@ -204,8 +204,8 @@ def _absolute(name: str, folder: str) -> str:
 def _key(record: dict[str, Any]) -> int:
     """What identifies an input, its outputs and the settings."""
     names = ("source", "target", "size", "mtime_ns", "weights", "strength", "prevent_clipping")
-    of_parts = [record["parts"], *(record.get(name) for name in OF_PARTS)] if record.get("parts") else []
-    return _digest([*(record[name] for name in names), record.get("noise"), record.get("plot"), *of_parts])
+    may_lack = ("noise", "plot", "parts", *FLAGS)
+    return _digest([*(record[name] for name in names), *(record.get(name) for name in may_lack)])
 
 
 def _digest(value: Any) -> int:

@@ -74,6 +74,7 @@ class Settings:
     blend: bool = False  # ``model`` is the file of a blend
     wiener: bool = False  # estimates of several sources are filtered once more
     independent: bool = False  # channels are separated one by one
+    linked: bool = False  # channels are denoised with one mask
 
 
 @dataclass(frozen=True)

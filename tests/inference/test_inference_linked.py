@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,12 @@ from torch import Tensor, nn
 from toys import noise
 
 import enhance
+from enhance import audio
+from enhance.audio import resample
+from enhance.inference.files import denoise_file
 from enhance.inference.linked import linked_masks, masked
 from enhance.inference.spectral import through
+from enhance.inference.tasks import Settings, Task
 
 RATE = 16000
 
@@ -95,3 +101,39 @@ def test_blocks_do_not_matter(panned: np.ndarray):
 def test_silence_stays_silent():
     found = enhance.separate(np.zeros((2, 5000), np.float32), RATE, Gate(), "cpu")
     assert all((part == 0).all() for part in found.values())
+
+
+class Loud(Gate):
+    """A denoiser: what is loud stays, 2 s at a time and in each channel alone."""
+
+    sources = ("speech",)
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        return super().forward(mixture)[:, :1]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_denoised_voice_stays_where_it_is_with_one_mask_for_all_channels(panned: np.ndarray, rate: int):
+    wave = np.stack([resample(channel, RATE, rate) for channel in panned])
+    alone = enhance.denoise(wave, rate, Loud(), device="cpu")
+    assert np.abs(alone[1]).max() < 0.01 * np.abs(wave[0]).max()
+    linked = enhance.denoise(wave, rate, Loud(), device="cpu", linked=True)
+    assert level_db(linked) == pytest.approx(level_db(wave), abs=0.1)
+    half = enhance.denoise(wave, rate, Loud(), 0.5, "cpu", linked=True)
+    np.testing.assert_allclose(half, 0.5 * (wave + linked), atol=1e-6)
+    each = enhance.denoise(np.stack([wave, wave[::-1]]), rate, Loud(), device="cpu", linked=True)
+    np.testing.assert_allclose(each, np.stack([linked, linked[::-1]]), atol=1e-6)
+
+
+def test_one_channel_has_nothing_to_share(panned: np.ndarray):
+    for wave in (panned[0], panned[:1]):
+        alone, linked = (enhance.denoise(wave, RATE, Loud(), device="cpu", linked=way) for way in (False, True))
+        np.testing.assert_array_equal(alone, linked)
+
+
+def test_a_file_is_cleaned_as_its_samples_are(panned: np.ndarray, tmp_path: Path):
+    audio.write(tmp_path / "in.wav", panned, RATE, subtype="FLOAT")
+    task = Task(tmp_path / "in.wav", tmp_path / "out.wav")
+    denoise_file(task, Loud(), torch.device("cpu"), Settings("loud", linked=True))
+    wanted = enhance.denoise(panned, RATE, Loud(), device="cpu", linked=True)
+    np.testing.assert_allclose(audio.read(task.target)[0], wanted, atol=1e-6)

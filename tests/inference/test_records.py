@@ -48,6 +48,9 @@ def test_a_rerun_does_what_is_missing_or_changed(cli, corpus: Path, untrained: s
     assert audio.info("out/1.wav").frames == 11200
     assert cli(*command, "--strength", "0.5").code == 0
     assert done(records)[6:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    assert cli(*command, "--strength", "0.5", "--linked").code == 0
+    assert done(records)[10:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    assert cli(*command, "--strength", "0.5", "--linked") == (0, "", "4 files were done before\n")
 
 
 def test_what_failed_is_recorded_and_tried_again(cli, corpus: Path, untrained: str):
