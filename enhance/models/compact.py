@@ -179,8 +179,10 @@ class MaskNet(nn.Module):
         re, im = output.unbind(-1)
         re, im = masks.polar(re, im, self.bound) if self.mask == "polar" else MASKS[self.mask][0](re, im)
         if self.floor:
-            mixture = torch.tensor([1.0, *[0.0] * (self.inputs - 1)]).repeat(self.channels).to(re)  # and no other input
-            re, im = self.floor * mixture + (1 - self.floor) * re, (1 - self.floor) * im
+            kept: float | Tensor = self.floor
+            if self.inputs > 1:  # of the mixture, and of no other input
+                kept = self.floor * (torch.arange(re.shape[-1], device=re.device) % self.inputs == 0)
+            re, im = kept + (1 - self.floor) * re, (1 - self.floor) * im
         return torch.stack((re, im), dim=-1)
 
 
