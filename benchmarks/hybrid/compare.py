@@ -44,7 +44,7 @@ from enhance.errors import EnhanceError
 from enhance.files import replacing
 from enhance.models.checkpoint import load_model, read_header
 from enhance.models.cost import macs_per_second, parameters
-from enhance.models.provenance import audio_hours, hours
+from enhance.models.provenance import audio_hours, hours, steps
 from enhance.training.setup import code_version
 from enhance.training.validate import SI_SDR_CAP, estimate, examples, score
 
@@ -150,7 +150,7 @@ def facts(name: str, path: Path) -> dict[str, Any]:
         "parameters": parameters(network),
         "macs_per_second": macs_per_second(network),
         "seed": recipe["seed"],
-        "steps": provenance["step"],
+        "steps": steps(provenance),
         "hours": hours(provenance),
         "audio_hours": audio_hours(provenance),
         "valid_score": provenance["valid"].get("score"),

@@ -47,15 +47,17 @@ that waveform module, and against `dcunet-m` trained on alone for as long as bot
 enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 --set optim.warmup=60
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=900}]' \\
     --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set optim.steps=900 --set seed=6
-enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=2000 \\
+enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=2400 \\
     --set optim.ema=0.99 --set seed=4
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\
     spectrogram=runs/dcunet-m/best.safetensors hybrid=runs/hybrid/best.safetensors --pairs vbdemand_p232 \\
     --output benchmarks/hybrid/trained
 ```
 
-Hours are those of all runs that led to a checkpoint. Each is one run with one seed, and the checkpoints were chosen by
-validation on other clips of the same held-out speakers and noises.
+Hours and steps are those of all runs that led to a checkpoint. Of `hybrid` and `spectrogram` the mean of three
+checkpoints is scored (`init` of a recipe takes several): what the last run began with, its last weights and their moving
+average. Each is one run with one seed, and the checkpoints were chosen by validation on other clips of the same held-out
+speakers and noises.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")

@@ -10,6 +10,11 @@ def hours(provenance: dict[str, Any]) -> float:
     return provenance["hours"] + sum(map(hours, _before(provenance)))
 
 
+def steps(provenance: dict[str, Any]) -> int:
+    """Updates of the weights."""
+    return provenance["step"] + sum(map(steps, _before(provenance)))
+
+
 def audio_hours(provenance: dict[str, Any]) -> float:
     """Mixtures seen, in hours of audio."""
     recipe = provenance["recipe"]
