@@ -55,9 +55,9 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
 ```
 
 Hours and steps are those of all runs that led to a checkpoint. Of `hybrid` and `spectrogram` the mean of three
-checkpoints is scored (`init` of a recipe takes several): what the last run began with, its last weights and their moving
-average. Each is one run with one seed, and the checkpoints were chosen by validation on other clips of the same held-out
-speakers and noises.
+checkpoints is scored (`init` of a recipe takes several): what the last run began with, its last weights and their
+moving average. Each is one run with one seed, and the checkpoints were chosen by validation on other clips of the same
+held-out speakers and noises.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
