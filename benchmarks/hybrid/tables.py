@@ -24,6 +24,7 @@ in ways (`kinds.py`) in which training makes none.
 
 ```sh
 SHORT="--set optim.ema=0.99 --set optim.warmup=60 --set valid.clips=16 --set valid.every=700"
+SHORT="$SHORT --set run.precision=32-true"
 enhance train recipes/open-speech/hybrid-dcunet.toml $SHORT --set optim.steps=920
 enhance train recipes/open-speech/hybrid-waveform.toml $SHORT --set optim.steps=1350
 enhance train recipes/open-speech/hybrid-spectrogram.toml $SHORT --set optim.steps=1350
@@ -31,10 +32,10 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
     spectrogram=runs/spectrogram/best.safetensors hybrid=runs/hybrid-dcunet/best.safetensors --pairs vbdemand_p232
 ```
 
-The steps are those of equal processor time, in float32 (`--set run.precision=32-true`); of each run the better of two
-validations is scored. So short a training says what learns quickly from nothing, not what is best in the end
-([trained further](trained/README.md)); each is one run with one seed, whose scatter the intervals over clips do not
-know. The checkpoints were chosen by validation on other clips of the same held-out speakers and noises.
+The steps are those of equal processor time, in float32; of each run the better of two validations is scored. So short a
+training says what learns quickly from nothing, not what is best in the end ([trained further](trained/README.md)); each
+is one run with one seed, whose scatter the intervals over clips do not know. The checkpoints were chosen by validation on
+other clips of the same held-out speakers and noises.
 """
 TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
@@ -44,7 +45,8 @@ The comparison of [the page above](../README.md) where the spectrogram module ha
 that waveform module, and against `dcunet-m` trained on alone for as long as both stages took.
 
 ```sh
-enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 --set optim.warmup=60
+enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 \\
+    --set optim.warmup=60 --set run.precision=32-true
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=900}]' \\
     --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set optim.steps=900 --set seed=6
 enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=2400 \\

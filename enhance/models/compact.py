@@ -71,6 +71,7 @@ MASKS = {
     "ubd": (masks.ubd, (1.0, 0.0)),
     "magnitude": (masks.magnitude, (2.0, 0.0)),
 }
+FROM_HALF = ("bdss", "magnitude")  # one half or more where O is 0
 
 
 class MaskNet(nn.Module):
@@ -118,6 +119,8 @@ class MaskNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         if mask not in ("polar", *MASKS):
             raise EnhanceError(f"CompactUNet: mask = {mask!r}", f"choose from polar, {', '.join(MASKS)}")
+        if inputs > 1 and mask in FROM_HALF:
+            raise EnhanceError(f"CompactUNet: mask = {mask!r} with {inputs} inputs", "it does not begin with zero")
         self.mask = mask
         self.floor = floor
         # The mask that leaves the input alone, shared out among the sources: bound * tanh(|O|) = 1 / sources.

@@ -76,10 +76,10 @@ class RecurrentHybrid(nn.Module):
     def estimates(self, mixture: Tensor, trained: str | None = None) -> list[Tensor]:
         """What each module makes of it, as :meth:`Hybrid.estimates`; after its end the mixture is silent.
 
-        Not in training, whose segments are of the middle of a recording: there the waveform module sees no further.
+        In training, whose segments are of the middle of a recording, for as long as the second module hears ahead.
         """
         length, late = mixture.shape[-1], self.spectrogram.latency
-        heard = length + self.spectrogram.following(length)  # by the second module
+        heard = length + (0 if trained == "waveform" else self.spectrogram.following(length))
         padded = F.pad(mixture, (0, heard - length + (0 if self.training else self.right)))
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained != "spectrogram"):
             first = self.waveform(padded)[..., :heard]

@@ -24,6 +24,11 @@ from enhance.models.provenance import hours
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
+HINT = (
+    "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, or more sources; or leave "
+    "out init"
+)  # for a checkpoint that does not fit
+
 
 def launch(recipe: Recipe) -> Fabric:
     """The processes of the run: this one, or as many as the recipe, torchrun or Slurm says.
@@ -80,9 +85,10 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     if by_part:
         for name, path in by_part.items():
             trained = load_model(str(path))
-            _start(parts[name], [dict(getattr(trained, "parts", {})).get(name, trained)], str(path), name)
+            _start(parts[name], [dict(getattr(trained, "parts", {})).get(name, trained)], str(path), name, HINT)
     elif names := _initial(recipe):
-        _start(model, map(load_model, names), ", ".join(names), recipe.model)
+        hint = f"for a module of it, init = {{ {[*parts][-1]} = ... }}; {HINT}" if parts else HINT
+        _start(model, map(load_model, names), ", ".join(names), recipe.model, hint)
     return model, constructor_arguments(recipe.model, **recipe.model_options)
 
 
@@ -92,16 +98,12 @@ def _initial(recipe: Recipe) -> list[str]:
     return [*map(str, given.values() if isinstance(given, dict) else given if isinstance(given, list) else [given])]
 
 
-def _start(model: nn.Module, trained: Iterable[nn.Module], paths: str, name: str) -> None:
+def _start(model: nn.Module, trained: Iterable[nn.Module], paths: str, name: str, hint: str) -> None:
     """Give ``model``, which errors call ``name``, the weights of the checkpoints ``paths``, their mean."""
     try:
         _take_over(model, mean_of(trained))
     except (RuntimeError, ValueError, KeyError):
-        raise EnhanceError(
-            f"{paths}: weights of another model than {name!r}",
-            "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, "
-            "or more sources; or leave out init",
-        ) from None
+        raise EnhanceError(f"{paths}: weights of another model than {name!r}", hint) from None
 
 
 def mean_of(models: Iterable[nn.Module]) -> nn.Module:
@@ -153,7 +155,7 @@ def origin(recipe: Recipe) -> dict[str, Any] | list[dict[str, Any]] | None:
 
     Of several, that of the one that was trained longest: they are runs from the same start. Of modules, all of them.
     """
-    found = [read_header(find(name))["provenance"] for name in _initial(recipe)]
+    found = [read_header(find(name))["provenance"] for name in dict.fromkeys(_initial(recipe))]
     return found if isinstance(recipe.init, dict) else max(found, key=hours, default=None)
 
 
@@ -186,7 +188,9 @@ def build_optimizers(model: nn.Module, optim: OptimConfig) -> list[torch.optim.O
             raise EnhanceError(
                 "optim.optimizer = muon: this PyTorch has none", "pip install 'torch>=2.9', or take adamw"
             )
-        matrices = [name for name, weight in weights.items() if weight.ndim == 2 and "." in name.removeprefix("net.")]
+        matrices = [
+            name for name, weight in weights.items() if weight.ndim == 2 and "weight" in name.rpartition(".")[2]
+        ]
     rest = [weight for name, weight in weights.items() if name not in matrices]
     found: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(rest, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay)

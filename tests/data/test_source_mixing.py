@@ -45,6 +45,14 @@ def test_the_sources_sum_to_the_mixture_whatever_filters_do(store):
         assert all(rms(wave) > 1e-4 for wave in target)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_music_has_an_equaliser_of_its_own(store, monkeypatch, share):
+    shapes = []
+    monkeypatch.setattr("enhance.data.augment.random_equaliser", lambda wave, *_: shapes.append(wave.shape) or wave)
+    mixer(store, equalise=share, sources={"music": 1.0, "speech": 1.0}).example(0, 0)
+    assert shapes == [(FRAMES,), (2, FRAMES)][: 2 * int(share)]
+
+
 def test_they_come_in_the_order_of_the_configuration(store):
     """The made-up music is a tone, the noise white: their spectra tell them apart."""
     target = mixer(store, sources={"noise": 1.0, "speech": 1.0, "music": 1.0}).example(0, 0).target
