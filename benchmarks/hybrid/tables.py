@@ -34,8 +34,8 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
 
 The steps are those of equal processor time, in float32; of each run the better of two validations is scored. So short a
 training says what learns quickly from nothing, not what is best in the end ([trained further](trained/README.md)); each
-is one run with one seed, whose scatter the intervals over clips do not know. The checkpoints were chosen by validation on
-other clips of the same held-out speakers and noises.
+is one run with one seed, whose scatter the intervals over clips do not know. The checkpoints were chosen by validation
+on other clips of the same held-out speakers and noises.
 """
 TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further

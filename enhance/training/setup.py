@@ -24,10 +24,10 @@ from enhance.models.provenance import hours
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
-HINT = (
-    "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, or more sources; or leave "
-    "out init"
-)  # for a checkpoint that does not fit
+HINT = (  # for a checkpoint that does not fit
+    "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, or more sources; "
+    "or leave out init"
+)
 
 
 def launch(recipe: Recipe) -> Fabric:
