@@ -47,7 +47,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "widths": [16, 32, 48],
         "hidden": 128,
         "blocks": 5,
-        "lookahead": 4,
+        "lookahead": 12,
         "sources": ["speech", "music", "noise"],
         "consistent": True,
     },
