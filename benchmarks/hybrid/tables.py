@@ -57,10 +57,10 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
 ```
 
 Hours and steps are those of all runs that led to a checkpoint; of the hybrid's 900 steps 260 were computed in float32,
-which takes twice as long. Of `hybrid` the mean of three checkpoints is scored (`init` of a recipe takes several), which
-did better on validation: what the run began with, its last weights and their moving average; of `spectrogram` the moving
-average alone, which did. Each is one run with one seed, and the checkpoints were chosen by validation on other clips of
-the same held-out speakers and noises.
+which takes longer. Of `hybrid` the mean of three checkpoints is scored (`init` of a recipe takes several): what the run
+began with, its last weights and their moving average; of `spectrogram` the moving average alone. Both were better so on
+validation, by which the checkpoints were chosen, on other clips of the same held-out speakers and noises. Each is one
+run with one seed.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
