@@ -124,5 +124,5 @@ def test_shapes_without_numbers_cost_the_same():
 @pytest.mark.parametrize("name", [name for name in presets() if name not in MEASURED])
 def test_compact_models_are_compact(name):
     model = create(name)
-    assert parameters(model) < 1_000_000
-    assert 1e6 < macs_per_second(model) < 1.3e9
+    assert parameters(model) < 1_200_000
+    assert 1e6 < macs_per_second(model) < 1.5e9
