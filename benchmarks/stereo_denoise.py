@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from separation.stereo import moved, placed
+from separation.stereo import moved, placed, summary
 
-from enhance.bench.statistics import mean_interval
 from enhance.console import progress
 from enhance.data.mixing import Mixer, MixingConfig, at_snr
 from enhance.data.store import Store
@@ -42,6 +41,7 @@ PLACES: dict[str, tuple[tuple[float, float], tuple[float, float] | None]] = {  #
     "voice 12 dB to the left, noise 12 dB to the right": ((0.0, -12.0), (-12.0, 0.0)),
     f"voice 6 dB to the left, noise {SPREAD}": ((0.0, -6.0), None),
 }
+KEYS = ("place", "way")
 WAYS = {"untouched": None, "a mask each": False, "`--linked`": True}
 
 
@@ -69,17 +69,6 @@ def rows_of(store: Store, model: torch.nn.Module, clips: int) -> list[dict[str, 
     return rows
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means with 95 % intervals, for each place and way."""
-    found = []
-    for place in PLACES:
-        for way in WAYS:
-            of = [row for row in rows if (row["place"], row["way"]) == (place, way)]
-            scores = {name: mean_interval([row[name] for row in of]) for name in ("moved", "gained")}
-            found.append({"place": place, "way": way, **scores})
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -97,7 +86,7 @@ def main() -> None:
         "data": store.fingerprint,
         "model": arguments.model,
         "clips": arguments.clips,
-        "rows": summary(rows),
+        "rows": summary(rows, KEYS),
         "code": code_version(),
     }
     with replacing(arguments.output) as temporary:

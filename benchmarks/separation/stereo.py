@@ -102,15 +102,13 @@ def rows_of(store: Store, model: torch.nn.Module, clips: int, seconds: float) ->
     return rows
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means with 95 % intervals, for each place, way and source."""
+def summary(rows: list[dict[str, Any]], keys: tuple[str, ...] = ("place", "way", "source")) -> list[dict[str, Any]]:
+    """Means with 95 % intervals, for each place, way and source, in the order in which they come."""
     found = []
-    for place in PLACES:
-        for way in WAYS:
-            for source in SOURCES:
-                of = [row for row in rows if (row["place"], row["way"], row["source"]) == (place, way, source)]
-                scores = {name: mean_interval([row[name] for row in of]) for name in ("moved", "gained")}
-                found.append({"place": place, "way": way, "source": source, **scores})
+    for group in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        of = [row for row in rows if tuple(row[key] for key in keys) == group]
+        scores = {name: mean_interval([row[name] for row in of]) for name in ("moved", "gained")}
+        found.append({**dict(zip(keys, group, strict=True)), **scores})
     return found
 
 

@@ -34,7 +34,7 @@ class Louder(nn.Module):
 
 
 def test_a_voice_moves_with_a_mask_each_and_not_with_one(stereo_denoise, store):
-    rows = stereo_denoise.summary(stereo_denoise.rows_of(Store(store.folder), Louder(), 3))
+    rows = stereo_denoise.summary(stereo_denoise.rows_of(Store(store.folder), Louder(), 3), stereo_denoise.KEYS)
     assert len(rows) == 9
     left = {row["way"]: row["moved"][0] for row in rows if "middle" in row["place"]}
     assert left["a mask each"] == pytest.approx(6.02, abs=0.5)
