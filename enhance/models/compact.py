@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
+from enhance.models.listening import checked, heard
 from enhance.nn import masks
 from enhance.nn.consistency import check_consistent, mixture_consistent
 from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock, zero_state
@@ -206,7 +207,8 @@ class CompactUNet(nn.Module):
     always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes
     estimates ``(B, S, C, T)`` of a model before it, S = ``inputs - 1``. The model looks ahead no further
     than one window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a
-    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``).
+    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``). It hears the first ``listen`` seconds
+    of a signal once before it begins (:mod:`enhance.models.listening`).
     """
 
     def __init__(
@@ -227,6 +229,7 @@ class CompactUNet(nn.Module):
         floor: float = 0.0,
         lookahead: int = 0,
         inputs: int = 1,
+        listen: float = 0.0,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
@@ -240,6 +243,7 @@ class CompactUNet(nn.Module):
         self.block = hop or n_fft // 2
         self.overlap = n_fft - self.block
         self.latency = self.overlap + lookahead * self.block
+        self.listen = checked(listen)
         self.net = MaskNet(
             n_fft // 2,
             widths,
@@ -262,12 +266,17 @@ class CompactUNet(nn.Module):
         """Estimates ``(B, S, C, T)`` of a whole signal ``(B, C, T)``: the stream, without its delay."""
         length = mixture.shape[-1]
         padding = (0, self.following(length))
-        estimates, _ = self.stream(F.pad(mixture, padding), None, *(F.pad(waves, padding) for waves in earlier))
+        state = heard(self, mixture)
+        estimates, _ = self.stream(F.pad(mixture, padding), state, *(F.pad(waves, padding) for waves in earlier))
         return estimates[..., self.latency : self.latency + length]
 
     def following(self, length: int) -> int:
         """How many samples of silence the stream takes after a signal of that length to give all of it."""
         return -length % self.block + self.latency
+
+    def restarted(self, state: StreamState) -> StreamState:
+        """That state at the beginning of a signal: what was heard is remembered, but none of it is still to come."""
+        return StreamState(torch.zeros_like(state.history), torch.zeros_like(state.overlap), state.lstm)
 
     def stream(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimate, ``latency`` samples earlier ones.

@@ -19,11 +19,13 @@ from torch.nn import functional as F
 from enhance.models import compact
 from enhance.models.compact import CompactUNet, StreamState
 from enhance.models.hybrid import DILATIONS, WaveformUNet
+from enhance.models.listening import checked, heard
 
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
         "waveform": {"widths": [64, 72, 88], "dilations": DILATIONS},
-        "compact": {**compact.PRESETS["dcunet-m"], "floor": 0.01},
+        "compact": {**compact.PRESETS["dcunet-m"], "floor": 0.01, "lookahead": 12},
+        "listen": 4.0,
     },
 }
 
@@ -44,6 +46,7 @@ class RecurrentHybrid(nn.Module):
     ``waveform`` and ``compact`` are the arguments of :class:`WaveformUNet` and of
     :class:`~enhance.models.compact.CompactUNet`. It streams, but the waveform module looks as far ahead as it looks
     back, and looks at all of that again in each chunk: made for files, in chunks of seconds. Channels are independent.
+    ``listen`` is that of the whole, not of its compact model.
     """
 
     channels = 1
@@ -55,6 +58,7 @@ class RecurrentHybrid(nn.Module):
         sample_rate: int = 16000,
         sources: Sequence[str] = ("speech",),
         consistent: bool = False,
+        listen: float = 0.0,
     ) -> None:
         super().__init__()
         common: dict[str, Any] = {"sample_rate": sample_rate, "sources": sources, "consistent": consistent}
@@ -64,6 +68,7 @@ class RecurrentHybrid(nn.Module):
         self.block = math.lcm(self.spectrogram.block, self.waveform.align)
         self.left, self.right = (-(-reach // self.block) * self.block for reach in self.waveform.context)
         self.latency = self.right + self.spectrogram.latency
+        self.listen = checked(listen)
 
     @property
     def parts(self) -> dict[str, nn.Module]:
@@ -79,15 +84,21 @@ class RecurrentHybrid(nn.Module):
         In training, whose segments are of the middle of a recording, for as long as the second module hears ahead.
         """
         length, late = mixture.shape[-1], self.spectrogram.latency
-        heard = length + (0 if trained == "waveform" else self.spectrogram.following(length))
-        padded = F.pad(mixture, (0, heard - length + (0 if self.training else self.right)))
+        taken = length + (0 if trained == "waveform" else self.spectrogram.following(length))
+        padded = F.pad(mixture, (0, taken - length + (0 if self.training else self.right)))
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained != "spectrogram"):
-            first = self.waveform(padded)[..., :heard]
+            first = self.waveform(padded)[..., :taken]
         found = [first[..., :length]]
         if trained != "waveform":
-            last, _ = self.spectrogram.stream(padded[..., :heard], None, first)
+            state = None if (before := heard(self, mixture)) is None else before.compact
+            last, _ = self.spectrogram.stream(padded[..., :taken], state, first)
             found.append(last[..., late : late + length])
         return found
+
+    def restarted(self, state: HybridState) -> HybridState:
+        """That state at the beginning of a signal, as :meth:`CompactUNet.restarted`."""
+        inner = None if state.compact is None else self.spectrogram.restarted(state.compact)
+        return HybridState(state.mixture[..., :0], 0, 0, inner)
 
     def stream(self, chunk: Tensor, state: HybridState | None) -> tuple[Tensor, HybridState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimates, ``latency`` samples earlier ones."""
@@ -99,8 +110,8 @@ class RecurrentHybrid(nn.Module):
         begin, end = max(0, taken - length - self.right), taken - self.right  # what the second module hears now
         estimates, inner = chunk.new_zeros(len(chunk), len(self.sources), *chunk.shape[1:]), state.compact
         if end > 0:
-            heard = slice(begin - start, end - start)
-            first = self.waveform(mixture)[..., heard]
-            estimates[..., begin - end :], inner = self.spectrogram.stream(mixture[..., heard], inner, first)
+            now = slice(begin - start, end - start)
+            first = self.waveform(mixture)[..., now]
+            estimates[..., begin - end :], inner = self.spectrogram.stream(mixture[..., now], inner, first)
         seen = max(0, end - self.left - start)
         return estimates, HybridState(mixture[..., seen:], start + seen, taken, inner)
