@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import by_kind_table
+import listen_table
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
@@ -335,6 +336,7 @@ def main() -> None:
         RESULTS / "runtimes.md": runtimes(),
         RESULTS / "care.md": care(),
         RESULTS / "stereo_denoise.md": stereo(),
+        RESULTS / "listen.md": listen_table.page(read("listen")),
         RESULTS / "by_kind.md": by_kind_table.page(read("by_kind")),
         RESULTS / "models.md": f"# Models\n\n{models}\n",
         RESULTS / "footprint.md": f"# Time and memory\n\n{footprint()}\n",

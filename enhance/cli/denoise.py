@@ -36,6 +36,9 @@ FORCE = typer.Option(False, "--force", "-f", help="Overwrite outputs that exist.
 SKIP_EXISTING = typer.Option(
     False, "--skip-existing", help="Leave out inputs whose outputs exist, whatever they were made with."
 )
+LISTEN = typer.Option(
+    None, "--listen", help="Seconds of the beginning that the model hears once before it starts; 0: at once."
+)
 RECORDS = typer.Option(
     None, "--records", help="Write a JSON line for each file there; run again, only what is missing or changed is done."
 )
@@ -64,6 +67,7 @@ def denoise(
     linked: bool = typer.Option(
         False, "--linked", help="One mask for all channels: a stereo picture stays as it is. By default one each."
     ),
+    listen: float | None = LISTEN,
     jobs: int | None = JOBS,
     engine: str = ENGINE,
     address: str | None = ADDRESS,
@@ -78,10 +82,11 @@ def denoise(
     Keeps the format, rate, channels and length of the file; a video keeps its pictures. Nothing is
     overwritten unless asked, and an output appears when it is complete.
     """
-    from enhance.inference.tasks import Settings, plan
+    from enhance.inference.tasks import Settings, check_listen, plan
 
+    check_listen(listen)
     run = runner(engine, address, jobs, device)
-    settings = Settings(model, device, strength, prevent_clipping, linked=linked)
+    settings = Settings(model, device, strength, prevent_clipping, linked=linked, listen=listen)
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
     process(tasks, settings, run, as_json, kept, existing)

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import typer
 
-from enhance.cli.denoise import ADDRESS, ENGINE, FORCE, JOBS, RECORDS, SKIP_EXISTING, known, process, runner, suffix
+from enhance.cli.denoise import (
+    ADDRESS,
+    ENGINE,
+    FORCE,
+    JOBS,
+    LISTEN,
+    RECORDS,
+    SKIP_EXISTING,
+    known,
+    process,
+    runner,
+    suffix,
+)
 from enhance.errors import EnhanceError
 
 DEFAULT_MODEL = "separator-m"
@@ -36,6 +48,7 @@ def separate(
     independent: bool = typer.Option(
         False, "--independent", help="Separate channels one by one: different microphones, not one stereo picture."
     ),
+    listen: float | None = LISTEN,
     jobs: int | None = JOBS,
     engine: str = ENGINE,
     address: str | None = ADDRESS,
@@ -54,9 +67,10 @@ def separate(
     """
     from enhance.inference.blend import load_blend
     from enhance.inference.separate import check_wiener, choose_parts
-    from enhance.inference.tasks import Settings, plan_separation
+    from enhance.inference.tasks import Settings, check_listen, plan_separation
     from enhance.models.checkpoint import load_model
 
+    check_listen(listen)
     chosen = _model(model, blend)
     run = runner(engine, address, jobs, device)
     wanted = [name.strip() for name in sources.split(",") if name.strip()]
@@ -71,6 +85,7 @@ def separate(
         blend=blend is not None,
         wiener=wiener,
         independent=independent,
+        listen=listen,
     )
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan_separation(inputs, output, names, suffix(ending), plot, ours=ours)

@@ -68,9 +68,13 @@ class Blended:
     Those are ``(sources * channels, time)``.
     """
 
-    def __init__(self, blend: Blend, sample_rate: int, channels: int, device: torch.device) -> None:
+    def __init__(
+        self, blend: Blend, sample_rate: int, channels: int, device: torch.device, listen: float | None = None
+    ) -> None:
         self.blend, self.channels = blend, channels
-        self.chains = {name: chain(model, sample_rate, channels, device) for name, model in blend.models.items()}
+        self.chains = {
+            name: chain(model, sample_rate, channels, device, listen=listen) for name, model in blend.models.items()
+        }
         self.inputs = Fifo(channels)
         self.waiting = {name: Fifo(len(sources_of(model)) * channels) for name, model in blend.models.items()}
 

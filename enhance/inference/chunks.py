@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
+from enhance.models.listening import remembered
 
 CHUNK_SECONDS = 4.0  # of audio that a model gets at once, all channels together
 
@@ -136,35 +137,59 @@ class ContextChunks(Chunked):
 
 
 class StreamChunks(Chunked):
-    """A model that carries its state from chunk to chunk; its delay is taken off."""
+    """A model that carries its state from chunk to chunk; its delay is taken off.
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
+    It hears the first ``listen`` seconds once before it begins, by default as many as it was trained to.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        channels: int,
+        device: torch.device,
+        seconds: float = CHUNK_SECONDS,
+        listen: float | None = None,
+    ) -> None:
         super().__init__(model, channels, device, seconds)
         self.block = self.model.block
         self.step = max(1, round(self.samples / self.block)) * self.block
         self.delay = self.model.latency  # samples to be thrown away before the first of the estimate
+        seconds = getattr(model, "listen", 0.0) if listen is None else listen
+        self.hears = round(seconds * self.model.sample_rate) if hasattr(model, "restarted") else 0
+        self.begun = not self.hears
         self.state = None
 
     def ready(self, taken: int) -> int:
         """Samples of the estimate that can be given when so many of the mixture are there."""
-        return max(0, taken // self.step * self.step - self.model.latency)
+        return max(0, taken // self.step * self.step - self.model.latency) if taken >= self.hears else 0
 
     def push(self, wave: np.ndarray) -> np.ndarray:
         """The next ``(channels, time)`` of the mixture to what can be said of the estimate."""
         self.waiting.append(wave)
         self.taken += wave.shape[1]
         done = [self.nothing]
-        while len(self.waiting) >= self.step:
+        if not self.begun and self.taken >= self.hears:
+            self._begin()
+        while self.begun and len(self.waiting) >= self.step:
             done.append(self._chunk(self.waiting.take(self.step)))
         return np.concatenate(done, axis=1)
 
     def finish(self) -> np.ndarray:
         """The rest of the estimate: zeros push it out of the model."""
+        if not self.begun:
+            self._begin()
+        waited = self.push(self.waiting.waiting[:, :0])  # for the model to begin
         rest = self.taken - self.given
         last = self.waiting.take(len(self.waiting))
         length = last.shape[1] + self.model.latency
         padding = -(-length // self.block) * self.block - last.shape[1]
-        return self._chunk(np.pad(last, ((0, 0), (0, padding))))[:, :rest]
+        return np.concatenate((waited, self._chunk(np.pad(last, ((0, 0), (0, padding))))[:, :rest]), axis=1)
+
+    def _begin(self) -> None:
+        first = self.waiting.waiting[:, : self.hears]
+        with torch.inference_mode(), flushed_denormals():
+            self.state = remembered(self.model, self._tensor(first), self.step)
+        self.begun = True
 
     def _chunk(self, wave: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), flushed_denormals():
@@ -176,7 +201,16 @@ class StreamChunks(Chunked):
 
 
 def chunked(
-    model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS
+    model: nn.Module,
+    channels: int,
+    device: torch.device,
+    seconds: float = CHUNK_SECONDS,
+    listen: float | None = None,
 ) -> ContextChunks | StreamChunks:
-    """``push`` and ``finish`` for a model in evaluation mode on ``device``, by the reach that it declares."""
-    return (StreamChunks if hasattr(model, "stream") else ContextChunks)(model, channels, device, seconds)
+    """``push`` and ``finish`` for a model in evaluation mode on ``device``, by the reach that it declares.
+
+    ``listen`` is for a model with memory: :class:`StreamChunks`.
+    """
+    if hasattr(model, "stream"):
+        return StreamChunks(model, channels, device, seconds, listen)
+    return ContextChunks(model, channels, device, seconds)

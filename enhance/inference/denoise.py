@@ -25,6 +25,7 @@ from enhance.inference.chunks import (
 from enhance.inference.device import find_device
 from enhance.inference.linked import linked_masks
 from enhance.inference.spectral import through
+from enhance.inference.tasks import check_listen
 from enhance.models.checkpoint import DEFAULT, load_model
 
 Wave = TypeVar("Wave", np.ndarray, Tensor)
@@ -48,13 +49,18 @@ class SameRate:
 
 
 def chain(
-    model: nn.Module, sample_rate: int, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS
+    model: nn.Module,
+    sample_rate: int,
+    channels: int,
+    device: torch.device,
+    seconds: float = CHUNK_SECONDS,
+    listen: float | None = None,
 ) -> SameRate | Bands:
     """``push`` and ``finish`` for blocks ``(channels, time)`` at ``sample_rate``, whatever the model's rate.
 
-    The model gets chunks of ``seconds``, all channels together.
+    The model gets chunks of ``seconds``, all channels together, and hears the first ``listen`` seconds once before.
     """
-    chunks = chunked(model, channels, device, seconds)
+    chunks = chunked(model, channels, device, seconds, listen)
     rate: int = model.sample_rate  # pyright: ignore[reportAssignmentType]
     return SameRate(chunks, channels) if rate == sample_rate else Bands(chunks, rate, sample_rate, channels)
 
@@ -67,14 +73,16 @@ def denoised(
     device: torch.device,
     strength: float,
     linked: bool = False,
+    listen: float | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
 
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
     clean``. The model's rate may differ. Channels that the model hears one at a time share one mask where they are
-    ``linked``: :mod:`enhance.inference.linked`. EnhanceError if the model gives NaN.
+    ``linked``: :mod:`enhance.inference.linked`. A model with memory hears the first ``listen`` seconds before it
+    begins, by default as many as it was trained to. EnhanceError if the model gives NaN.
     """
-    stages = chain(model, sample_rate, channels, device)
+    stages = chain(model, sample_rate, channels, device, listen=listen)
 
     def cleaned() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in blocks:
@@ -108,6 +116,7 @@ def denoise(
     strength: float = 1.0,
     device: str = "auto",
     linked: bool = False,
+    listen: float | None = None,
 ) -> Wave:
     """Remove noise from speech.
 
@@ -116,18 +125,22 @@ def denoise(
     the name of a shipped model, the path of a checkpoint, or a model from :func:`enhance.load_model` (which
     is then used on ``device`` and in evaluation mode, and given back as it was); ``None`` is the default
     model. ``strength`` from 0 to 1 mixes input and result. Channels are cleaned one by one unless they are ``linked``:
-    then they share one mask, and a stereo picture stays as it is.
+    then they share one mask, and a stereo picture stays as it is. A model with memory hears the first ``listen``
+    seconds once before it begins (:mod:`enhance.models.listening`); ``None`` is what it was trained for, 0 begins at
+    once.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
-    channels)``, an unknown model or device, channels that the model does not take, or a strength outside 0 to 1.
+    channels)``, an unknown model or device, channels that the model does not take, a strength outside 0 to 1, or
+    ``listen`` outside 0 to 600.
     """
     check_strength(strength)
+    check_listen(listen)
     where = find_device(device)
     array = samples_of(wave)
     if array.size == 0:
         return wave
     network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
-    return like(wave, _whole(array, sample_rate, network, strength, where, linked))
+    return like(wave, _whole(array, sample_rate, network, strength, where, linked, listen))
 
 
 def samples_of(wave: np.ndarray | Tensor) -> np.ndarray:
@@ -157,7 +170,13 @@ def like(wave: Wave, array: np.ndarray) -> Wave:
 
 
 def _whole(
-    array: np.ndarray, sample_rate: int, model: nn.Module, strength: float, device: torch.device, linked: bool
+    array: np.ndarray,
+    sample_rate: int,
+    model: nn.Module,
+    strength: float,
+    device: torch.device,
+    linked: bool,
+    listen: float | None,
 ) -> np.ndarray:
     """``(..., time)`` to the same. Independent channels are one batch, joint ones go signal by signal."""
     joint = (linked or model.channels != 1) and array.ndim > 1
@@ -167,7 +186,7 @@ def _whole(
     with in_use(model, device):
         for signal in signals:
             blocks = two_seconds(signal, sample_rate)
-            pairs = denoised(blocks, model, sample_rate, len(signal), device, strength, linked)
+            pairs = denoised(blocks, model, sample_rate, len(signal), device, strength, linked, listen)
             rows.append(np.concatenate([output for _, output in pairs], axis=1))
     return np.stack(rows).reshape(array.shape)
 

@@ -50,7 +50,8 @@ def denoise_file(
         if task.noise:
             outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, video=False))))
         rate, channels = info.sample_rate, info.channels
-        pairs = denoised(_read(reader, progress), model, rate, channels, device, settings.strength, settings.linked)
+        ways = (settings.strength, settings.linked, settings.listen)
+        pairs = denoised(_read(reader, progress), model, rate, channels, device, *ways)
         gain = 1.0
         if settings.prevent_clipping and encoding.subtype not in FLOATS:
             pairs, gain = stack.enter_context(lowered(pairs, task.target.parent))
@@ -106,7 +107,7 @@ def separate_file(
         encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]
-        blocks, ways = _read(reader, progress), (settings.wiener, settings.independent)
+        blocks, ways = _read(reader, progress), (settings.wiener, settings.independent, settings.listen)
         pairs = separated(blocks, model, rate, channels, device, names, *ways)
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):

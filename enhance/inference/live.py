@@ -37,8 +37,8 @@ class Live:
     """A denoiser on blocks ``(channels, block)`` at ``sample_rate``: each gives one that is ``delay`` older.
 
     ``block`` is as long as the model's own, rounded down to whole samples; ``delay``, in samples, the least
-    with which no output is ever missing. After it the output is that of :func:`enhance.denoise`, sample by
-    sample. It computes on one thread of the CPU: blocks are too short for more. ``model`` is in evaluation
+    with which no output is ever missing. After it the output is that of :func:`enhance.denoise` with ``listen=0``,
+    sample by sample. It computes on one thread of the CPU: blocks are too short for more. ``model`` is in evaluation
     mode. EnhanceError for a model that does not stream, does not denoise or wants other channels.
     """
 
@@ -81,7 +81,7 @@ class Live:
         return np.zeros((self.channels, frames), dtype=np.float32)
 
     def _chain(self) -> SameRate | Bands:
-        return chain(self.model, self.sample_rate, self.channels, torch.device("cpu"), seconds=0)
+        return chain(self.model, self.sample_rate, self.channels, torch.device("cpu"), seconds=0, listen=0)
 
     def _delay(self) -> int:
         """The largest lag of output behind input, over one period of all the grids that samples wait for."""

@@ -16,6 +16,7 @@ from enhance.inference.denoise import Wave, chain, in_use, like, samples_of, two
 from enhance.inference.device import find_device
 from enhance.inference.linked import linked_masks
 from enhance.inference.spectral import through
+from enhance.inference.tasks import check_listen
 from enhance.inference.wiener import wiener_filter
 from enhance.models.checkpoint import load_model
 
@@ -32,6 +33,7 @@ def separated(
     parts: Sequence[str],
     wiener: bool = False,
     independent: bool = False,
+    listen: float | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
 
@@ -39,12 +41,13 @@ def separated(
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
     may differ. Channels that the model hears one at a time share one mask a source, :mod:`enhance.inference.linked`,
     unless they are ``independent``. With ``wiener`` the estimates are filtered once more:
-    :mod:`enhance.inference.wiener`. EnhanceError if the model gives NaN.
+    :mod:`enhance.inference.wiener`. ``listen`` is as in :func:`~enhance.inference.denoise.denoised`. EnhanceError if
+    the model gives NaN.
     """
     if isinstance(model, Blend):
-        stages = Blended(model, sample_rate, channels, device)
+        stages = Blended(model, sample_rate, channels, device, listen)
     else:
-        stages = chain(model, sample_rate, channels, device)
+        stages = chain(model, sample_rate, channels, device, listen=listen)
     sources = sources_of(model)
 
     def estimated() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -79,6 +82,7 @@ def separate(
     device: str = "auto",
     wiener: bool = False,
     independent: bool = False,
+    listen: float | None = None,
 ) -> dict[str, Wave]:
     """The sources of a recording, by name.
 
@@ -87,11 +91,13 @@ def separate(
     or a model, as in :func:`enhance.denoise`; ``None`` is the default separator. ``wiener`` adds an iteration of
     multichannel Wiener filtering over all channels, after which the sources sum to the recording. Channels that the
     model hears one at a time share one mask a source (:mod:`enhance.inference.linked`), unless ``independent``.
+    ``listen`` is as in :func:`enhance.denoise`.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
-    channels)``, more than two dimensions, an unknown model or device, channels that the model does not take, or
-    ``wiener`` with a model of one source.
+    channels)``, more than two dimensions, an unknown model or device, channels that the model does not take,
+    ``wiener`` with a model of one source, or ``listen`` outside 0 to 600.
     """
+    check_listen(listen)
     where = find_device(device)
     array = samples_of(wave)
     if array.ndim > 2:
@@ -106,7 +112,7 @@ def separate(
     check_channels(network, len(signal), "the wave")
     with in_use(network, where):
         blocks = two_seconds(signal, sample_rate)
-        pairs = separated(blocks, network, sample_rate, len(signal), where, sources, wiener, independent)
+        pairs = separated(blocks, network, sample_rate, len(signal), where, sources, wiener, independent, listen)
         estimates = np.concatenate([parts for _, parts in pairs], axis=1)
     parts = np.split(estimates, len(sources))
     return {name: like(wave, part.reshape(array.shape)) for name, part in zip(sources, parts, strict=True)}

@@ -17,6 +17,8 @@ from enhance.errors import EnhanceError
 from enhance.inference.inputs import MIXTURE, Found, below, each_once, find, fits, fixed_part, inside, listed
 from enhance.inference.remote import asking, is_remote, place
 
+MOST_LISTENED = 600.0  # s that are kept in memory until a model begins
+
 
 @dataclass(frozen=True)
 class Task:
@@ -75,6 +77,7 @@ class Settings:
     wiener: bool = False  # estimates of several sources are filtered once more
     independent: bool = False  # channels are separated one by one
     linked: bool = False  # channels are denoised with one mask
+    listen: float | None = None  # s that a model with memory hears before it begins, where that is not its own choice
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ class Result:
     def rtf(self) -> float:
         """Real-time factor: wall time per second of audio."""
         return self.elapsed / self.seconds if self.seconds else 0.0
+
+
+def check_listen(seconds: float | None) -> None:
+    """EnhanceError for what is no number of seconds to listen to."""
+    if seconds is not None and not 0 <= seconds <= MOST_LISTENED:
+        raise EnhanceError(f"listen {seconds:g}", f"give seconds from 0, which begins at once, to {MOST_LISTENED:g}")
 
 
 def plan(

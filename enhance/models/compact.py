@@ -207,8 +207,8 @@ class CompactUNet(nn.Module):
     always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes
     estimates ``(B, S, C, T)`` of a model before it, S = ``inputs - 1``. The model looks ahead no further
     than one window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a
-    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``). It hears the first ``listen`` seconds
-    of a signal once before it begins (:mod:`enhance.models.listening`).
+    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``). In a whole signal it hears the first
+    ``listen`` seconds once before it begins (:mod:`enhance.models.listening`).
     """
 
     def __init__(

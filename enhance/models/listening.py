@@ -24,12 +24,6 @@ def checked(seconds: float) -> float:
     return seconds
 
 
-def to_listen(model: Any, mixture: Tensor) -> Tensor:
-    """What a model that streams hears of ``(B, C, T)`` before it begins, in whole blocks and silent behind its end."""
-    first = mixture[..., : round(model.listen * model.sample_rate)]
-    return F.pad(first, (0, -first.shape[-1] % model.block))
-
-
 def heard(model: Any, mixture: Tensor) -> Any | None:
     """The state in which a model that streams begins with ``(B, C, T)``; ``None`` where its memory is empty.
 
@@ -38,5 +32,18 @@ def heard(model: Any, mixture: Tensor) -> Any | None:
     if not model.listen or (model.training and torch.rand(()) < COLD):
         return None
     with torch.no_grad():
-        _, state = model.stream(to_listen(model, mixture), None)
+        return remembered(model, mixture[..., : round(model.listen * model.sample_rate)])
+
+
+def remembered(model: Any, first: Tensor, step: int | None = None) -> Any | None:
+    """The state at the beginning of a signal of a model that streams and has heard ``first``, ``(B, C, T)``, before.
+
+    It hears it in whole blocks, the last one filled up with silence: ``step`` samples at once, or all of them.
+    """
+    if not first.shape[-1]:
+        return None
+    padded = F.pad(first, (0, -first.shape[-1] % model.block))
+    state = None
+    for part in padded.split(step or padded.shape[-1], dim=-1):
+        _, state = model.stream(part, state)
     return model.restarted(state)
