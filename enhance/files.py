@@ -99,6 +99,19 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def no_empty_folder(folder: Path) -> Iterator[None]:
+    """After an error an empty ``folder``, to which only the caller writes, goes if it is new, and so do its parents."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()] if isinstance(folder, Path) else []
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in new:
+                path.rmdir()  # refuses where there is something in it
+        raise
+
+
+@contextlib.contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """An empty folder beside ``folder``, which it replaces at the end; what a killed run left there is deleted."""
     partial = folder.with_name(f".{folder.name}.partial")

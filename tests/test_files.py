@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enhance.errors import EnhanceError
-from enhance.files import MACHINE, remove_stale, replacing
+from enhance.files import MACHINE, no_empty_folder, remove_stale, replacing
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
@@ -72,3 +72,29 @@ def test_names_as_long_as_there_can_be(tmp_path: Path, name: str):
     left.write_text("half")
     remove_stale([target])
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_failure_leaves_no_empty_folder_and_no_other_is_touched(tmp_path: Path):
+    def fail(folder: Path, left: bool) -> None:
+        def work() -> None:
+            with no_empty_folder(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                if left:
+                    (folder / "a.wav").touch()
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            work()
+
+    fail(tmp_path / "new" / "track", left=False)
+    assert not (tmp_path / "new").exists()
+    fail(tmp_path / "new" / "track", left=True)
+    assert (tmp_path / "new" / "track" / "a.wav").exists()
+    (tmp_path / "old").mkdir()
+    fail(tmp_path / "old", left=False)
+    assert (tmp_path / "old").exists()
+    fail(tmp_path / "old" / "track", left=False)
+    assert list((tmp_path / "old").iterdir()) == []
+    with no_empty_folder(tmp_path / "fine"):
+        (tmp_path / "fine").mkdir()
+    assert (tmp_path / "fine").exists()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from enhance.audio import FLOATS, Reader, blocks, opened
-from enhance.files import replacing
+from enhance.files import no_empty_folder, replacing
 from enhance.inference.chunks import check_channels, check_denoiser
 from enhance.inference.denoise import denoised
 from enhance.inference.output import choose_encoding, written
@@ -104,6 +104,7 @@ def separate_file(
     with opened(task.source) as reader, contextlib.ExitStack() as stack:
         info = reader.info
         check_channels(model, info.channels, str(task.source))
+        stack.enter_context(no_empty_folder(task.target))
         encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]

@@ -204,6 +204,18 @@ def test_a_picture_is_an_output_like_the_others(cli: Cli, mixed: Path, separator
     assert files() == ["film/spectrograms.png", "film/speech.wav"]
 
 
+def test_a_full_disk_leaves_no_folder(cli: Cli, mixed: Path, separator: str, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    before = sorted(Path().iterdir())
+    monkeypatch.setattr(audio.SoundFileWriter, "write", full)
+    code, _, err = cli("separate", mixed, "-o", "out", "-m", separator)
+    assert code == 2
+    assert "cannot be written (no room)" in err
+    assert sorted(Path().iterdir()) == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_cleans_up(
@@ -225,4 +237,4 @@ def test_interrupted_it_cleans_up(
         process.wait()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert files() == []
+    assert not Path("out").exists()
