@@ -36,7 +36,7 @@ from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dcunet-s": {"widths": [16, 32, 48], "hidden": 64, "blocks": 3},
-    "dcunet-m": {"widths": [16, 32, 48], "hidden": 128, "blocks": 5, "lookahead": 4},
+    "dcunet-m": {"widths": [16, 32, 48], "hidden": 128, "blocks": 5, "lookahead": 4, "listen": 2.0},
     "separator-s": {
         "widths": [16, 32, 48],
         "hidden": 96,
@@ -51,6 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lookahead": 12,
         "sources": ["speech", "music", "noise"],
         "consistent": True,
+        "listen": 8.0,
     },
     "stems-s": {
         "widths": [16, 32, 48, 64],

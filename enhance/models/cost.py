@@ -26,12 +26,17 @@ def macs_per_second(model: nn.Module) -> float:
 
 
 def macs(model: nn.Module, length: int) -> int:
-    """Multiply-accumulates of one pass over ``length`` samples per channel, the channels counted as one."""
+    """Multiply-accumulates of one pass over ``length`` samples per channel, the channels counted as one.
+
+    Those of the beginning that some models hear once before (:mod:`enhance.models.listening`) are left out.
+    """
     channels: int = model.channels  # pyright: ignore[reportAssignmentType]
     device = next(model.parameters()).device
     mixture = torch.zeros(1, channels, length, device=device)
-    training = model.training
+    training, listen = model.training, getattr(model, "listen", None)
     model.eval()
+    if listen:
+        model.listen = 0.0
     # Without oneDNN an LSTM is carried out, and counted, as the matrix products it consists of. (The
     # context manager torch.backends.mkldnn.flags would also set TF32, which warns on most machines.)
     onednn = torch.backends.mkldnn.enabled
@@ -42,4 +47,6 @@ def macs(model: nn.Module, length: int) -> int:
     finally:
         torch.backends.mkldnn.enabled = onednn
         model.train(training)
+        if listen:
+            model.listen = listen
     return counter.get_total_flops() // (2 * channels)

@@ -15,6 +15,7 @@ from enhance.metrics.pesq import pesq_wb
 from enhance.metrics.si_sdr import si_sdr
 from enhance.metrics.stoi import stoi
 from enhance.models.checkpoint import DEFAULT, PRETRAINED, load_model, read_header, shipped, shipped_denoisers
+from enhance.models.listening import heard
 from enhance.models.provenance import hours
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -85,7 +86,7 @@ def test_streamed_equals_whole(model, pair):
     noisy = torch.from_numpy(pair[0])[None, None, : 180 * 256]
     with torch.inference_mode():
         whole = model(noisy)[..., : -model.latency]
-        state, parts = None, []
+        state, parts = heard(model, noisy), []
         for start in range(0, noisy.shape[-1], model.block):
             part, state = model.stream(noisy[..., start : start + model.block], state)
             parts.append(part)

@@ -126,3 +126,9 @@ def test_compact_models_are_compact(name):
     model = create(name)
     assert parameters(model) < 1_200_000
     assert 1e6 < macs_per_second(model) < 1.5e9
+
+
+def test_what_is_heard_before_the_beginning_does_not_count():
+    at_once, listening = (create("dcunet-s", listen=seconds) for seconds in (0.0, 5.0))
+    assert macs_per_second(listening) == macs_per_second(at_once)
+    assert listening.listen == 5.0
