@@ -37,7 +37,11 @@ SKIP_EXISTING = typer.Option(
     False, "--skip-existing", help="Leave out inputs whose outputs exist, whatever they were made with."
 )
 LISTEN = typer.Option(
-    None, "--listen", help="Seconds of the beginning that the model hears once before it starts; 0: at once."
+    None,
+    "--listen",
+    metavar="SECONDS",
+    help="Of the beginning, which the model hears once before it starts; 0: it starts at once. By default what it was "
+    "trained to.",
 )
 RECORDS = typer.Option(
     None, "--records", help="Write a JSON line for each file there; run again, only what is missing or changed is done."
