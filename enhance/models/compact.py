@@ -36,7 +36,7 @@ from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dcunet-s": {"widths": [16, 32, 48], "hidden": 64, "blocks": 3},
-    "dcunet-m": {"widths": [16, 32, 48], "hidden": 128, "blocks": 5, "lookahead": 4, "listen": 2.0},
+    "dcunet-m": {"widths": [16, 32, 48], "hidden": 128, "blocks": 5, "lookahead": 4, "listen": 4.0},
     "separator-s": {
         "widths": [16, 32, 48],
         "hidden": 96,

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
         "waveform": {"widths": [64, 72, 88], "dilations": DILATIONS},
         "compact": {**compact.PRESETS["dcunet-m"], "floor": 0.01, "lookahead": 12, "listen": 0.0},
-        "listen": 2.0,
+        "listen": 4.0,
     },
 }
 
