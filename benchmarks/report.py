@@ -59,6 +59,17 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
 }
 
 
+LISTENS = (
+    "In files it hears the first {:g} s once before it starts (`--listen`), in all scores here; live it starts at once."
+)
+
+
+def listens(arguments: dict[str, Any]) -> str:
+    """A line of a card, of a model that listens; else nothing."""
+    seconds = arguments.get("listen")
+    return f"\n* **Listening**: {LISTENS.format(seconds)}" if seconds else ""
+
+
 def read(name: str) -> Any:
     """A committed result."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -189,7 +200,8 @@ A denoiser should leave clean speech alone. The clean files of the same pairs in
 
 {table.markdown(clean, comparisons=False)}
 `{DEFAULT}` has {parameters(model):,} parameters, takes {macs_per_second(model) / 1e9:.2f} GMAC a second of audio, has a latency of
-{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header["provenance"]):.1f} h on one core. Made by `benchmarks/compare.py` and `benchmarks/report.py`.
+{1000 * (model.latency + model.block) / model.sample_rate:.0f} ms and was trained for {hours(header["provenance"]):.1f} h on one core{"; " + LISTENS.format(model.listen) if model.listen else "."}
+Made by `benchmarks/compare.py` and `benchmarks/report.py`.
 
 {footprint()}
 {END}"""
@@ -237,7 +249,12 @@ def models_table() -> str:
         size = [f"{parameters(model) / 1e6:.2f} M", f"{macs_per_second(model) / 1e9:.2f} G", rtf]
         cells = [f"`{name}`", *size, f"{ahead / model.sample_rate:.2g} s", *scores, trained, choice(name)]
         lines.append(f"| {' | '.join(cells)} |")
-    return f"""Scores: the {found["data"]["clips"]} pairs of {TEST_SET}, of models whose weights are in the package; RTF: real-time factor on one thread.
+    own = {name: read_header(shipped()[name])["arguments"].get("listen") for name in shipped_denoisers()}
+    who = ", ".join(f"`{name}` to {seconds:g} s" for name, seconds in own.items() if seconds)
+    more = (
+        f" Some listen before\nthey start ({who}; `--listen`), which takes time: these clips are short." if who else ""
+    )
+    return f"""Scores: the {found["data"]["clips"]} pairs of {TEST_SET}, of models whose weights are in the package; RTF: real-time factor on one thread.{more}
 
 {chr(10).join(lines)}"""
 
@@ -258,7 +275,7 @@ def model_card(name: str) -> str:
 Made by `python benchmarks/report.py`.
 
 * **Use**: speech in noise, any language, {header["sample_rate"]} Hz inside, one channel at a time. It removes noise and keeps the room;
-  it is no dereverberator and separates no speakers.
+  it is no dereverberator and separates no speakers.{listens(arguments)}
 * **Training**: `recipes/open-speech`, {hours(provenance):.1f} h on one core, {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint
   `{provenance["data"]}`. Sources, authors and licences of the recordings: `recipes/open-speech/README.md`.
 * **Licence of the weights**: MIT, as the package.
@@ -294,7 +311,7 @@ A separator of {sources}: the compact U-Net of `enhance/models/compact.py`, {", 
 Made by `python benchmarks/report.py`.
 
 * **Use**: recordings in which speech, music and noise lie over one another, {header["sample_rate"]} Hz inside; of several
-  channels each is heard alone, and they share one mask a source. The estimates sum to the recording. Several speakers are one source.
+  channels each is heard alone, and they share one mask a source. The estimates sum to the recording. Several speakers are one source.{listens(header["arguments"])}
 * **Training**: `recipes/open-speech/{RECIPES[name]}`, {hours(provenance):.1f} h on one core with the denoiser that it starts from,
   {audio_hours(provenance):.0f} h of mixtures made on the fly; data fingerprint `{provenance["data"]}`. Sources, authors and licences of the
   recordings: `recipes/open-speech/README.md`.
