@@ -60,7 +60,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
 
 
 LISTENS = (
-    "In files it hears the first {:g} s once before it starts (`--listen`), in all scores here; live it starts at once."
+    "in files it hears the first {:g} s once before it starts (`--listen`), in all scores here; live it starts at once."
 )
 
 
