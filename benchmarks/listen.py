@@ -1,6 +1,8 @@
 """What it is worth to hear the beginning of a recording before it starts: scores by the seconds that a model listens.
 
-usage: listen.py DATA [--models dcunet-s,dcunet-m,hybrid,separator-m] [--clips 40] [--output FILE]
+usage: listen.py DATA [--models NAMES_OR_CHECKPOINTS] [--clips 40] [--output FILE]
+
+The models are those that are shipped and listen by default, unless others are named.
 
 DATA is a prepared data set, whose split ``valid`` gives the recordings; clips last eight seconds. Denoisers get speech
 in recorded noise at 5 dB and are scored on the voice, separators speech over music at 0 dB and are scored on both.
@@ -30,7 +32,7 @@ from enhance.files import replacing
 from enhance.inference.separate import separate
 from enhance.metrics.pesq import pesq_wb
 from enhance.metrics.si_sdr import si_sdr
-from enhance.models.checkpoint import load_model, shipped
+from enhance.models.checkpoint import load_model, read_header, shipped
 from enhance.training.setup import code_version
 from enhance.training.validate import PLAIN, SEED
 from enhance.training.validate_sources import mixtures
@@ -92,10 +94,15 @@ def rows_of(store: Store, name: str, model: torch.nn.Module, clips: int, done: A
     return rows
 
 
+def listening() -> list[str]:
+    """The shipped models that listen by default."""
+    return [name for name, path in shipped().items() if read_header(path)["arguments"].get("listen")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--models", default=",".join(shipped()), help="names or checkpoints, with commas")
+    parser.add_argument("--models", default=",".join(listening()), help="names or checkpoints, with commas")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
