@@ -59,8 +59,8 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform
 Hours and steps are those of all runs that led to a checkpoint. Of `hybrid` and `spectrogram` the mean of three
 checkpoints is scored (`init` of a recipe takes several): what the run began with, its last weights and their moving
 average. They were chosen by validation, on other clips of the same held-out speakers and noises. Each is one run with
-one seed. Both hear the first four seconds of a clip before they start; behind a waveform module, which hears half a second
-ahead anyway, the spectrogram module hears 12 frames ahead, alone 4.
+one seed. Both hear the first four seconds of a clip before they start; behind a waveform module, which hears half a
+second ahead anyway, the spectrogram module hears 12 frames ahead, alone 4.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
