@@ -36,7 +36,7 @@ def macs(model: nn.Module, length: int) -> int:
     training, listen = model.training, getattr(model, "listen", None)
     model.eval()
     if listen:
-        model.listen = 0.0
+        model.listen = 0.0  # pyright: ignore[reportArgumentType]
     # Without oneDNN an LSTM is carried out, and counted, as the matrix products it consists of. (The
     # context manager torch.backends.mkldnn.flags would also set TF32, which warns on most machines.)
     onednn = torch.backends.mkldnn.enabled
