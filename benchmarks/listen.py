@@ -1,6 +1,6 @@
 """What it is worth to hear the beginning of a recording before it starts: scores by the seconds that a model listens.
 
-usage: listen.py DATA [--models NAMES_OR_CHECKPOINTS] [--clips 40] [--output FILE]
+usage: listen.py DATA [--models NAMES_OR_CHECKPOINTS] [--clips 12] [--output FILE]
 
 The models are those that are shipped and listen by default, unless others are named.
 
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", default=",".join(listening()), help="names or checkpoints, with commas")
-    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
