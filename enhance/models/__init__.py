@@ -17,7 +17,9 @@ and one of two declared reaches in time:
     part of a signal gives what the whole does only if it begins at a multiple of ``align`` samples (1 unless given); or
 ``stream(chunk, state) -> (estimates, state)`` with ``block`` and ``latency`` in samples
     chunks of a multiple of ``block`` samples; the state of the beginning is ``None``. Put together, the
-    estimates are those of the whole signal, later by ``latency`` samples.
+    estimates are those of the whole signal, later by ``latency`` samples. Where it may hear the beginning of a file
+    before it starts, it also has ``listen`` in seconds, ``hear(chunk, state)``, which gives the state alone, and
+    ``restarted(state)`` (:mod:`enhance.models.listening`).
 
 A cascade also has ``parts``, its modules by name, and ``estimates(mixture, trained)``, the estimate of each of them:
 what an auxiliary loss and training in stages need.

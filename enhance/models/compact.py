@@ -131,11 +131,11 @@ class MaskNet(nn.Module):
             self.head.bias.unflatten(0, (-1, inputs, 2))[:, 1:] = 0.0
             self.head.bias.unflatten(0, (-1, inputs, 2))[:, 0] = torch.tensor(start)
 
-    def forward(self, spectra: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
+    def forward(self, spectra: Tensor, state: list[State], masked: bool = True) -> tuple[Tensor, list[State]]:
         """Spectra ``(N, R, F, C * I, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
 
         Of each channel the I inputs are next to each other. With a lookahead the last frames are only listened to: so
-        many fewer are masked.
+        many fewer are masked. Where the states are all that is wanted, none are, and bands are given in their place.
         """
         x, features, skips = self._encode(spectra)
         frames = len(x)
@@ -143,6 +143,8 @@ class MaskNet(nn.Module):
         for block, previous in zip(self.blocks, state, strict=True):
             x, last = block(x, previous)
             new_state.append(last)
+        if not masked:
+            return x, new_state
         return self._decode(x, features[:frames], [skip[:frames] for skip in skips], spectra[:frames]), new_state
 
     # What is before and after the recurrence, which a compiler leaves out, are functions: each is then compiled whole.
@@ -286,17 +288,8 @@ class CompactUNet(nn.Module):
         a first model's estimates, ``(B, ·, C, k * block)``.
         """
         batch, channels, length = chunk.shape
-        x = torch.cat((chunk[:, None], *earlier), dim=1).transpose(1, 2).flatten(0, 2)  # (BCI, k * block)
-        if state is None:
-            history = x.new_zeros(x.shape[0], self.latency)
-            overlap = x.new_zeros(batch * channels, len(self.sources), self.overlap)
-            rows = batch * channels // self.channels  # of the network: channels that are seen together are one
-            lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
-            state = StreamState(history, overlap, lstm)
-        x = torch.cat((state.history, x), dim=-1)  # (RCI, latency + T)
-        signals = self.channels * self.net.inputs
-        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, signals))  # (R, CI, F, N)
-        masked, lstm = self.net(torch.view_as_real(spectra.permute(3, 0, 2, 1)), state.lstm)  # (N, R, F, S, C, 2)
+        x, state = self._joined(chunk, state, *earlier)
+        masked, lstm = self.net(self._spectra(x), state.lstm)  # (N, R, F, S, C, 2)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
         y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
@@ -307,3 +300,27 @@ class CompactUNet(nn.Module):
             mixture = x[:: self.net.inputs, :length]  # as late as they are
             estimates = mixture_consistent(estimates, mixture)
         return estimates.reshape(batch, channels, -1, length).transpose(1, 2), following
+
+    def hear(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> StreamState:
+        """What :meth:`stream` remembers, for less, since no estimate is made; to be :meth:`restarted`."""
+        x, state = self._joined(chunk, state, *earlier)
+        _, lstm = self.net(self._spectra(x), state.lstm, masked=False)
+        return StreamState(x[:, chunk.shape[-1] :], state.overlap, lstm)
+
+    def _joined(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
+        """The inputs with the history before them, ``(RCI, latency + T)``, and the state, of the beginning if none."""
+        batch, channels, _ = chunk.shape
+        x = torch.cat((chunk[:, None], *earlier), dim=1).transpose(1, 2).flatten(0, 2)  # (BCI, k * block)
+        if state is None:
+            history = x.new_zeros(x.shape[0], self.latency)
+            overlap = x.new_zeros(batch * channels, len(self.sources), self.overlap)
+            rows = batch * channels // self.channels  # of the network: channels that are seen together are one
+            lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
+            state = StreamState(history, overlap, lstm)
+        return torch.cat((state.history, x), dim=-1), state
+
+    def _spectra(self, x: Tensor) -> Tensor:
+        """What the network takes, ``(N, R, F, CI, 2)``, of ``(RCI, T)``."""
+        signals = self.channels * self.net.inputs
+        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, signals))  # (R, CI, F, N)
+        return torch.view_as_real(spectra.permute(3, 0, 2, 1))

@@ -45,5 +45,5 @@ def remembered(model: Any, first: Tensor, step: int | None = None) -> Any | None
     padded = F.pad(first, (0, -first.shape[-1] % model.block))
     state = None
     for part in padded.split(step or padded.shape[-1], dim=-1):
-        _, state = model.stream(part, state)
+        state = model.hear(part, state)
     return model.restarted(state)

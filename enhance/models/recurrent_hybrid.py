@@ -1,8 +1,12 @@
-"""The hybrid with the compact model as its spectrogram module, and before it the waveform module of hybrid.py.
+"""The hybrid with the compact model as its spectrogram module: the waveform module of hybrid.py is before or behind it.
 
-The second module has masks for the mixture and for the first one's estimate, and sums what they leave. It may be one
-that was trained alone (``init`` of a recipe takes a checkpoint for each module): it begins with a mask of zero for the
-estimate, so that training goes on from there.
+Behind it, the waveform module corrects the compact model's estimate. It begins with a correction of zero.
+
+Before it, its estimate is a further input of the compact model, which has masks for the mixture and for that estimate,
+and sums what they leave. It begins with a mask of zero for the estimate.
+
+So the compact model may be one that was trained alone (``init`` of a recipe takes a checkpoint for each module), and
+training goes on from what that does.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from enhance.errors import EnhanceError
 from enhance.models import compact
 from enhance.models.compact import CompactUNet, StreamState
 from enhance.models.hybrid import DILATIONS, WaveformUNet
@@ -28,25 +33,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "listen": 4.0,
     },
 }
+ORDERS = ("waveform-spectrogram", "spectrogram-waveform")
 
 
 @dataclass
 class HybridState:
     """What a stream carries from chunk to chunk."""
 
-    mixture: Tensor  # what the waveform module still looks at, ``(B, C, ·)``
+    mixture: Tensor  # what the waveform module still looks at or waits for, ``(B, C, ·)``
+    estimates: Tensor  # the same of its further inputs, ``(B, S, C, ·)``, of which there are none where it is first
     start: int  # position in time of the first of these
     taken: int  # samples in all
     compact: StreamState | None
 
 
 class RecurrentHybrid(nn.Module):
-    """A waveform module, then the compact model that sees the mixture and its estimates; ``(B, C, T)`` at 16 kHz.
+    """A waveform module and the compact model, in either order; ``(B, C, T)`` to ``(B, S, C, T)`` at 16 kHz.
 
     ``waveform`` and ``compact`` are the arguments of :class:`WaveformUNet` and of
-    :class:`~enhance.models.compact.CompactUNet`. It streams, but the waveform module looks as far ahead as it looks
-    back, and looks at all of that again in each chunk: made for files, in chunks of seconds. Channels are independent.
-    ``listen`` is that of the whole, not of its compact model.
+    :class:`~enhance.models.compact.CompactUNet`; ``order`` is ``waveform-spectrogram`` or ``spectrogram-waveform``. It
+    streams, but the waveform module looks as far ahead as it looks back, and looks at all of that again in each chunk:
+    made for files, in chunks of seconds. Channels are independent. ``listen`` is that of the whole, not of its compact
+    model. Raises EnhanceError for another order.
     """
 
     channels = 1
@@ -55,15 +63,20 @@ class RecurrentHybrid(nn.Module):
         self,
         waveform: dict[str, Any],
         compact: dict[str, Any],
+        order: str = "waveform-spectrogram",
         sample_rate: int = 16000,
         sources: Sequence[str] = ("speech",),
         consistent: bool = False,
         listen: float = 0.0,
     ) -> None:
         super().__init__()
+        if order not in ORDERS:
+            raise EnhanceError(f"RecurrentHybrid: order = {order!r}", f"give {' or '.join(ORDERS)}")
+        self.order = order.split("-")
         common: dict[str, Any] = {"sample_rate": sample_rate, "sources": sources, "consistent": consistent}
-        self.waveform = WaveformUNet(**waveform, **common)
-        self.spectrogram = CompactUNet(**compact, inputs=1 + len(sources), **common)
+        inputs = {name: 1 + place * len(sources) for place, name in enumerate(self.order)}
+        self.waveform = WaveformUNet(**waveform, **common, inputs=inputs["waveform"])
+        self.spectrogram = CompactUNet(**compact, **common, inputs=inputs["spectrogram"])
         self.sample_rate, self.sources = sample_rate, tuple(sources)
         self.block = math.lcm(self.spectrogram.block, self.waveform.align)
         self.left, self.right = (-(-reach // self.block) * self.block for reach in self.waveform.context)
@@ -72,7 +85,12 @@ class RecurrentHybrid(nn.Module):
 
     @property
     def parts(self) -> dict[str, nn.Module]:
-        return {"waveform": self.waveform, "spectrogram": self.spectrogram}
+        return {name: getattr(self, name) for name in self.order}
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the waveform module is the last."""
+        return self.order[-1] == "waveform"
 
     def forward(self, mixture: Tensor) -> Tensor:
         """Estimates ``(B, S, C, T)`` of a whole signal ``(B, C, T)``, T ≥ 1: the stream, without its delay."""
@@ -81,29 +99,71 @@ class RecurrentHybrid(nn.Module):
     def estimates(self, mixture: Tensor, trained: str | None = None) -> list[Tensor]:
         """What each module makes of it, as :meth:`Hybrid.estimates`; after its end the mixture is silent.
 
-        In training, whose segments are of the middle of a recording, for as long as the second module hears ahead.
+        In training, whose segments are of the middle of a recording, no longer than for what is still to come.
         """
         length, late = mixture.shape[-1], self.spectrogram.latency
-        taken = length + (0 if trained == "waveform" else self.spectrogram.following(length))
-        padded = F.pad(mixture, (0, taken - length + (0 if self.training else self.right)))
-        with torch.set_grad_enabled(torch.is_grad_enabled() and trained != "spectrogram"):
-            first = self.waveform(padded)[..., :taken]
+        ahead = 0 if self.training else self.right
+        gradients = torch.is_grad_enabled()
+        before = None if trained == self.order[0] == "waveform" else heard(self, mixture)
+        inner = None if before is None else before.compact
+        if self.corrects:
+            seen = length + (0 if trained == "spectrogram" else ahead)  # by the waveform module
+            padded = F.pad(mixture, (0, seen - length + self.spectrogram.following(seen)))
+            with torch.set_grad_enabled(gradients and trained != "waveform"):
+                first = self.spectrogram.stream(padded, inner)[0][..., late : late + seen]
+            found = [first[..., :length]]
+            if trained != "spectrogram":
+                found.append(self.waveform(padded[..., :seen], first)[..., :length])
+            return found
+        seen = length + (0 if trained == "waveform" else self.spectrogram.following(length))  # by the compact model
+        padded = F.pad(mixture, (0, seen - length + ahead))
+        with torch.set_grad_enabled(gradients and trained != "spectrogram"):
+            first = self.waveform(padded)[..., :seen]
         found = [first[..., :length]]
         if trained != "waveform":
-            state = None if (before := heard(self, mixture)) is None else before.compact
-            last, _ = self.spectrogram.stream(padded[..., :taken], state, first)
-            found.append(last[..., late : late + length])
+            found.append(self.spectrogram.stream(padded[..., :seen], inner, first)[0][..., late : late + length])
         return found
 
     def restarted(self, state: HybridState) -> HybridState:
         """That state at the beginning of a signal, as :meth:`CompactUNet.restarted`."""
         inner = None if state.compact is None else self.spectrogram.restarted(state.compact)
-        return HybridState(state.mixture[..., :0], 0, 0, inner)
+        return HybridState(state.mixture[..., :0], state.estimates[..., :0], 0, 0, inner)
+
+    def hear(self, chunk: Tensor, state: HybridState | None) -> HybridState:
+        """As :meth:`CompactUNet.hear`: the waveform module has no memory of its own."""
+        if not self.corrects:
+            return self.stream(chunk, state)[1]
+        state = state or self._beginning(chunk)
+        inner = self.spectrogram.hear(chunk, state.compact)
+        return HybridState(state.mixture, state.estimates, 0, state.taken + chunk.shape[-1], inner)
 
     def stream(self, chunk: Tensor, state: HybridState | None) -> tuple[Tensor, HybridState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimates, ``latency`` samples earlier ones."""
-        if state is None:
-            state = HybridState(chunk[..., :0], 0, 0, None)
+        state = state or self._beginning(chunk)
+        return self._correct(chunk, state) if self.corrects else self._prepare(chunk, state)
+
+    def _beginning(self, chunk: Tensor) -> HybridState:
+        nothing = chunk[..., :0]
+        return HybridState(nothing, nothing[:, None].expand(-1, len(self.sources), -1, -1), 0, 0, None)
+
+    def _correct(self, chunk: Tensor, state: HybridState) -> tuple[Tensor, HybridState]:
+        """The compact model's estimates of the chunk, then the waveform module on those that it can see around."""
+        length, start = chunk.shape[-1], state.start
+        first, inner = self.spectrogram.stream(chunk, state.compact)
+        taken = state.taken + length
+        known, end = max(0, taken - self.spectrogram.latency), max(0, taken - self.latency)
+        begin = max(0, taken - length - self.latency)
+        mixture = torch.cat((state.mixture, chunk), dim=-1)
+        first = torch.cat((state.estimates, first[..., length - (known - start - state.estimates.shape[-1]) :]), dim=-1)
+        estimates = torch.zeros_like(chunk)[:, None].repeat(1, len(self.sources), 1, 1)
+        if end > begin:
+            last = self.waveform(mixture[..., : known - start], first)
+            estimates[..., length - (end - begin) :] = last[..., begin - start : end - start]
+        seen = max(0, end - self.left - start) // self.waveform.align * self.waveform.align
+        return estimates, HybridState(mixture[..., seen:], first[..., seen:], start + seen, taken, inner)
+
+    def _prepare(self, chunk: Tensor, state: HybridState) -> tuple[Tensor, HybridState]:
+        """The waveform module on what it can see around, then the compact model."""
         length, start = chunk.shape[-1], state.start
         mixture = torch.cat((state.mixture, chunk), dim=-1)
         taken = state.taken + length
@@ -114,4 +174,4 @@ class RecurrentHybrid(nn.Module):
             first = self.waveform(mixture)[..., now]
             estimates[..., begin - end :], inner = self.spectrogram.stream(mixture[..., now], inner, first)
         seen = max(0, end - self.left - start)
-        return estimates, HybridState(mixture[..., seen:], start + seen, taken, inner)
+        return estimates, HybridState(mixture[..., seen:], state.estimates, start + seen, taken, inner)

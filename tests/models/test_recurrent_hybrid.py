@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from enhance.errors import EnhanceError
 from enhance.models import create
+from enhance.models.compact import CompactUNet
 from enhance.models.cost import macs_per_second, parameters
-from enhance.models.recurrent_hybrid import PRESETS, RecurrentHybrid
+from enhance.models.grow import grow
+from enhance.models.recurrent_hybrid import ORDERS, PRESETS, RecurrentHybrid
 
 SIZES = {"hybrid": (1_150_997, 1445.0)}  # parameters, millions of multiply-accumulates per second of audio
 TINY: dict[str, Any] = {
@@ -23,10 +27,10 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture
-def tiny(settle) -> RecurrentHybrid:
+@pytest.fixture(params=ORDERS)
+def tiny(settle, request) -> RecurrentHybrid:
     torch.manual_seed(0)
-    return settle(RecurrentHybrid(**TINY))
+    return settle(RecurrentHybrid(**TINY, order=request.param))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -37,23 +41,70 @@ def test_parameters_and_cost_of_the_presets(name):
     assert macs_per_second(model) / 1e6 == pytest.approx(SIZES[name][1], rel=1e-3)
 
 
-def test_a_new_hybrid_leaves_the_mixture_alone():
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_new_hybrid_leaves_the_mixture_alone(order):
     torch.manual_seed(0)
     mixture = noise(2, 1, 5001)
-    for estimate in RecurrentHybrid(**TINY).eval().estimates(mixture):
+    for estimate in RecurrentHybrid(**TINY, order=order).eval().estimates(mixture):
         torch.testing.assert_close(estimate[:, 0], mixture, rtol=0, atol=1e-5)
 
 
-def test_the_second_module_hears_the_estimate_of_the_first_to_the_end(tiny):
-    """The first one's estimate goes on where the mixture has ended: it is heard as long as the second looks ahead."""
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_new_hybrid_gives_what_a_compact_model_does_that_was_trained_alone(order, settle):
+    torch.manual_seed(0)
+    alone = settle(CompactUNet(**TINY["compact"]))
+    model = RecurrentHybrid(**TINY, order=order).eval()
+    grow(model.spectrogram, alone)
     mixture = noise(2, 3, 5001)
     with torch.no_grad():
-        first, last = tiny.estimates(mixture)
-        longer = tiny.waveform(torch.nn.functional.pad(mixture, (0, 20000)))[..., :5632]  # 22 blocks
-        wanted = tiny.spectrogram(torch.nn.functional.pad(mixture, (0, 631)), longer)[..., :5001]
+        torch.testing.assert_close(model(mixture), alone(mixture), rtol=0, atol=1e-5)
+
+
+def test_the_compact_model_behind_hears_the_estimate_of_the_first_to_the_end(settle):
+    """The first one's estimate goes on where the mixture has ended: it is heard as long as the second looks ahead."""
+    torch.manual_seed(0)
+    model = settle(RecurrentHybrid(**TINY))
+    mixture = noise(2, 3, 5001)
+    with torch.no_grad():
+        first, last = model.estimates(mixture)
+        longer = model.waveform(F.pad(mixture, (0, 20000)))[..., :5632]  # 22 blocks
+        wanted = model.spectrogram(F.pad(mixture, (0, 631)), longer)[..., :5001]
     torch.testing.assert_close(first, longer[..., :5001], rtol=0, atol=1e-6)
     torch.testing.assert_close(last, wanted, rtol=0, atol=1e-6)
-    assert (last - tiny.spectrogram(mixture, torch.zeros_like(first))).abs().max() > 1e-3
+    assert (last - model.spectrogram(mixture, torch.zeros_like(first))).abs().max() > 1e-3
+
+
+def test_the_waveform_module_behind_corrects_the_estimate_of_the_first_to_the_end(settle):
+    torch.manual_seed(0)
+    model = settle(RecurrentHybrid(**TINY, order="spectrogram-waveform"))
+    mixture = noise(2, 3, 5001)
+    with torch.no_grad():
+        first, last = model.estimates(mixture)
+        padded = F.pad(mixture, (0, 20000))
+        longer = model.spectrogram(padded)
+        wanted = model.waveform(padded, longer)[..., :5001]
+    torch.testing.assert_close(first, longer[..., :5001], rtol=0, atol=1e-6)
+    torch.testing.assert_close(last, wanted, rtol=0, atol=1e-6)
+    assert (last - first).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_is_heard_before_the_start_is_what_the_stream_remembers(order, settle):
+    torch.manual_seed(0)
+    model = settle(RecurrentHybrid(**TINY, order=order))
+    mixture = noise(2, 1, 20 * model.block)
+    with torch.no_grad():
+        _, streamed = model.stream(mixture, None)
+        heard = model.hear(mixture[..., : 8 * model.block], None)
+        heard = model.hear(mixture[..., 8 * model.block :], heard)
+        again, wanted = (model.stream(mixture, model.restarted(state))[0] for state in (heard, streamed))
+    assert (again - model.stream(mixture, None)[0]).abs().max() > 1e-4
+    torch.testing.assert_close(again, wanted, rtol=0, atol=1e-6)
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(EnhanceError, match="waveform-spectrogram or spectrogram-waveform"):
+        RecurrentHybrid(**TINY, order="waveform")
 
 
 @pytest.mark.parametrize("trained", ["spectrogram", "waveform"])
@@ -73,8 +124,9 @@ def test_the_declared_latency_is_the_waveform_modules_reach_before_the_compact_m
     assert tiny.latency == tiny.right + tiny.spectrogram.latency
 
 
-def test_several_sources_sum_to_the_mixture(settle):
-    model = settle(RecurrentHybrid(**TINY, sources=["speech", "noise"], consistent=True))
+@pytest.mark.parametrize("order", ORDERS)
+def test_several_sources_sum_to_the_mixture(order, settle):
+    model = settle(RecurrentHybrid(**TINY, order=order, sources=["speech", "noise"], consistent=True))
     mixture = noise(1, 2, 3000)
     with torch.no_grad():
         estimates = model(mixture)
