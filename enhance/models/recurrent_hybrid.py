@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class HybridState:
 
     mixture: Tensor  # what the waveform module still looks at or waits for, ``(B, C, ·)``
     estimates: Tensor  # the same of its further inputs, ``(B, S, C, ·)``, of which there are none where it is first
+    heard: Tensor  # its own estimates of the beginning, made while that was heard, as far as they are still to come
     start: int  # position in time of the first of these
     taken: int  # samples in all
     compact: StreamState | None
@@ -127,15 +128,15 @@ class RecurrentHybrid(nn.Module):
     def restarted(self, state: HybridState) -> HybridState:
         """That state at the beginning of a signal, as :meth:`CompactUNet.restarted`."""
         inner = None if state.compact is None else self.spectrogram.restarted(state.compact)
-        return HybridState(state.mixture[..., :0], state.estimates[..., :0], 0, 0, inner)
+        return HybridState(state.mixture[..., :0], state.estimates[..., :0], state.heard, 0, 0, inner)
 
     def hear(self, chunk: Tensor, state: HybridState | None) -> HybridState:
         """As :meth:`CompactUNet.hear`: the waveform module has no memory of its own."""
-        if not self.corrects:
-            return self.stream(chunk, state)[1]
         state = state or self._beginning(chunk)
+        if not self.corrects:
+            return self._prepare(chunk, state, masked=False)[1]
         inner = self.spectrogram.hear(chunk, state.compact)
-        return HybridState(state.mixture, state.estimates, 0, state.taken + chunk.shape[-1], inner)
+        return replace(state, taken=state.taken + chunk.shape[-1], compact=inner)
 
     def stream(self, chunk: Tensor, state: HybridState | None) -> tuple[Tensor, HybridState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimates, ``latency`` samples earlier ones."""
@@ -144,7 +145,8 @@ class RecurrentHybrid(nn.Module):
 
     def _beginning(self, chunk: Tensor) -> HybridState:
         nothing = chunk[..., :0]
-        return HybridState(nothing, nothing[:, None].expand(-1, len(self.sources), -1, -1), 0, 0, None)
+        none = nothing[:, None].expand(-1, len(self.sources), -1, -1)
+        return HybridState(nothing, none, none, 0, 0, None)
 
     def _correct(self, chunk: Tensor, state: HybridState) -> tuple[Tensor, HybridState]:
         """The compact model's estimates of the chunk, then the waveform module on those that it can see around."""
@@ -160,18 +162,28 @@ class RecurrentHybrid(nn.Module):
             last = self.waveform(mixture[..., : known - start], first)
             estimates[..., length - (end - begin) :] = last[..., begin - start : end - start]
         seen = max(0, end - self.left - start) // self.waveform.align * self.waveform.align
-        return estimates, HybridState(mixture[..., seen:], first[..., seen:], start + seen, taken, inner)
+        kept = mixture[..., seen:], first[..., seen:], state.heard
+        return estimates, HybridState(*kept, start + seen, taken, inner)
 
-    def _prepare(self, chunk: Tensor, state: HybridState) -> tuple[Tensor, HybridState]:
-        """The waveform module on what it can see around, then the compact model."""
-        length, start = chunk.shape[-1], state.start
+    def _prepare(self, chunk: Tensor, state: HybridState, masked: bool = True) -> tuple[Tensor, HybridState]:
+        """The waveform module on what it can see around, then the compact model: its estimates, or its memory alone."""
+        length, start, heard = chunk.shape[-1], state.start, state.heard
         mixture = torch.cat((state.mixture, chunk), dim=-1)
         taken = state.taken + length
         begin, end = max(0, taken - length - self.right), taken - self.right  # what the second module hears now
         estimates, inner = chunk.new_zeros(len(chunk), len(self.sources), *chunk.shape[1:]), state.compact
         if end > 0:
-            now = slice(begin - start, end - start)
-            first = self.waveform(mixture)[..., now]
-            estimates[..., begin - end :], inner = self.spectrogram.stream(mixture[..., now], inner, first)
+            now = mixture[..., begin - start : end - start]
+            known = min(heard.shape[-1], end - begin) if masked else 0
+            first = heard[..., :known]
+            if begin + known < end:
+                around = max(start, begin + known - self.left)
+                new = self.waveform(mixture[..., around - start :])[..., begin + known - around : end - around]
+                first = torch.cat((first, new), dim=-1)
+            if masked:
+                estimates[..., begin - end :], inner = self.spectrogram.stream(now, inner, first)
+                heard = heard[..., known:]
+            else:
+                inner, heard = self.spectrogram.hear(now, inner, first), torch.cat((heard, first), dim=-1)
         seen = max(0, end - self.left - start)
-        return estimates, HybridState(mixture[..., seen:], state.estimates, start + seen, taken, inner)
+        return estimates, HybridState(mixture[..., seen:], state.estimates, heard, start + seen, taken, inner)
