@@ -4,8 +4,9 @@ usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...
                   [--pairs DIR] [--output DIR]
 
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
-scored the untouched mixture and the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares
-on the mixtures that steer training (enhance/training/validate.py). With --pairs the checkpoints are also scored by
+scored the untouched mixture, the hybrid whose second module gets the mixture in place of the first one's estimate, and
+the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer
+training (enhance/training/validate.py). With --pairs the checkpoints are also scored by
 `enhance bench` on pairs of files that neither training nor validation has seen. Writes results.json, README.md and
 differences.png into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
 
@@ -16,6 +17,7 @@ counts once where SNRs are taken together.
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import multiprocessing
@@ -34,7 +36,7 @@ from typing import Any
 import numpy as np
 import torch
 from kinds import KINDS, SNRS, example
-from tables import BLEND, HALVES, HERE, HYBRID, RESULTS, write_report
+from tables import BLEND, DEAF, HALVES, HERE, HYBRID, RESULTS, write_report
 
 from enhance.bench.records import UNTOUCHED
 from enhance.bench.statistics import holm, mean_interval, paired_p
@@ -65,6 +67,27 @@ def model(path: Path) -> torch.nn.Module:
     return load_model(path)
 
 
+class Through(torch.nn.Module):
+    """A first module that leaves the mixture alone."""
+
+    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
+        """``(B, C, T)`` to ``(B, 1, C, T)``."""
+        return mixture[:, None]
+
+
+@cache
+def deaf(path: Path) -> torch.nn.Module | None:
+    """The hybrid of that file without its first module's estimate; ``None`` where the second one corrects that."""
+    network: Any = copy.deepcopy(model(path))
+    if getattr(network, "corrects", False):
+        return None
+    if isinstance(network.parts, torch.nn.ModuleDict):
+        network.parts[next(iter(network.parts))] = Through()
+    else:
+        network.waveform = Through()
+    return network
+
+
 def blend_weight(store: Store, halves: Iterable[Path], clips: int, seconds: float) -> float:
     """The share of the first half, by least squares over mixtures that each have the weight of one."""
     waveform, spectrogram = (model(path) for path in halves)
@@ -91,6 +114,8 @@ def score_clip(data: Path, files: dict[str, Path], weight: float, seconds: float
             began = time.process_time()
             estimates[name] = estimate(network, mixture, CPU)
             cost[name] = time.process_time() - began
+        if (without := deaf(files[HYBRID])) is not None:
+            estimates[DEAF] = estimate(without, mixture, CPU)
         one, other = (estimates[name] for name in HALVES)
         estimates[BLEND] = weight * one + (1 - weight) * other
         for name, wave in estimates.items():
@@ -170,6 +195,7 @@ def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs
             rows += found
     systems = [facts(name, path) for name, path in files.items()]
     order = [UNTOUCHED, *HALVES, BLEND, *(name for name in files if name not in HALVES)]
+    order += [DEAF] if deaf(files[HYBRID]) is not None else []
     heard = len({(row["kind"], row["index"], row["snr"]) for row in rows}) * seconds
     rtf = {name: sum(row["cpu_seconds"] for row in rows if row["system"] == name) / heard for name in files}
     return {
@@ -206,7 +232,7 @@ def checkpoints(given: list[str]) -> dict[str, Path]:
     files = {name: Path(path) for name, _, path in (text.partition("=") for text in given)}
     if missing := [name for name in (*HALVES, HYBRID) if name not in files]:
         raise EnhanceError(f"no checkpoint of {', '.join(missing)}", "give waveform=FILE spectrogram=FILE hybrid=FILE")
-    if taken := {UNTOUCHED, BLEND} & files.keys():
+    if taken := {UNTOUCHED, BLEND, DEAF} & files.keys():
         raise EnhanceError(f"{', '.join(taken)} is a name of its own", "give the checkpoint another one")
     for path in files.values():
         read_header(path)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from toys import Gain
 
 from enhance import audio
 from enhance.errors import EnhanceError
-from enhance.models import create, presets
+from enhance.models import constructor_arguments, create, presets
 from enhance.models.checkpoint import save
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "hybrid"
@@ -148,6 +149,30 @@ def test_the_three_checkpoints_are_needed(bench):
         bench.compare.checkpoints(given)
 
 
+@pytest.mark.parametrize("name", ["hybrid", "hybrid-dcunet"])
+def test_a_deaf_hybrid_hears_the_mixture_alone(bench, tmp_path, name):
+    torch.manual_seed(0)
+    small = {"waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}}
+    network: Any = create(name, **small).eval()
+    for parameter in network.parts["waveform"].up[0].parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    if name == "hybrid":
+        torch.nn.init.normal_(network.spectrogram.net.head.weight, std=0.3)
+    save(tmp_path / "a.safetensors", network, constructor_arguments(name, **small), {"recipe": {"model": name}})
+    deaf = bench.compare.deaf(tmp_path / "a.safetensors")
+    mixture = torch.from_numpy(0.1 * voice(1, 1)).reshape(1, 1, -1)
+    with torch.no_grad():
+        torch.testing.assert_close(deaf.estimates(mixture)[0], mixture[:, None])
+        assert (deaf(mixture) - network(mixture)).abs().max() > 1e-4
+
+
+def test_a_hybrid_that_corrects_has_no_deaf_counterpart(bench, tmp_path):
+    options = {"order": "spectrogram-waveform"}
+    recipe = {"recipe": {"model": "hybrid"}}
+    save(tmp_path / "a.safetensors", create("hybrid", **options), constructor_arguments("hybrid", **options), recipe)
+    assert bench.compare.deaf(tmp_path / "a.safetensors") is None
+
+
 @pytest.mark.slow
 def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
     given = []
@@ -174,7 +199,7 @@ def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
     )
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "results.json").read_text())
-    assert found["order"] == ["untouched", "waveform", "spectrogram", "blend", "hybrid"]
+    assert found["order"] == ["untouched", "waveform", "spectrogram", "blend", "hybrid", "deaf"]
     waveform = found["systems"][0]
     assert (waveform["seed"], waveform["hours"], waveform["audio_hours"]) == (7, 0.5, 2.0)
     assert waveform["rtf"] > 0
