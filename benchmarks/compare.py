@@ -63,12 +63,12 @@ def speeds(path: Path) -> dict[tuple[str, int, float], float]:
 def with_speeds(path: Path, before: dict[tuple[str, int, float], float]) -> None:
     """The result with these real-time factors, of models that only have other weights than they had.
 
-    One that takes longer or less by more than a quarter has changed in another way: it listens to the beginning, say.
+    One that takes longer or less by more than a tenth has changed in another way: it listens to the beginning, say.
     """
     found = json.loads(path.read_bytes())
     for row in found["systems"]:
         earlier = before.get((row["name"], row["parameters"], row["macs_per_second"]))
-        if earlier and 0.8 < row["rtf"] / earlier < 1.25:
+        if earlier and 0.9 < row["rtf"] / earlier < 1.1:
             row["rtf"] = earlier
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
