@@ -128,7 +128,8 @@ class RecurrentHybrid(nn.Module):
     def restarted(self, state: HybridState) -> HybridState:
         """That state at the beginning of a signal, as :meth:`CompactUNet.restarted`."""
         inner = None if state.compact is None else self.spectrogram.restarted(state.compact)
-        return HybridState(state.mixture[..., :0], state.estimates[..., :0], state.heard, 0, 0, inner)
+        seen = state.heard[..., : -self.block]  # without what silence within the last block may have had a part in
+        return HybridState(state.mixture[..., :0], state.estimates[..., :0], seen, 0, 0, inner)
 
     def hear(self, chunk: Tensor, state: HybridState | None) -> HybridState:
         """As :meth:`CompactUNet.hear`: the waveform module has no memory of its own."""

@@ -65,9 +65,9 @@ def test_in_chunks_as_in_one_pass(frames: int, block: int, seconds: float, liste
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("frames", [900, 40001])
-def test_the_hybrid_in_chunks_as_in_one_pass(frames: int, order: str):
-    network, wave = model(1.0, order), changing(frames)
+@pytest.mark.parametrize(("frames", "listen"), [(900, 1.0), (40001, 1.0), (40001, (60 * 256 + 1) / RATE)])
+def test_the_hybrid_in_chunks_as_in_one_pass(frames: int, listen: float, order: str):
+    network, wave = model(listen, order), changing(frames)
     np.testing.assert_allclose(streamed(network, wave, 7001, 0.5), whole(network, wave), atol=1e-5)
 
 

@@ -14,6 +14,7 @@ from enhance.models import create
 from enhance.models.compact import CompactUNet
 from enhance.models.cost import macs_per_second, parameters
 from enhance.models.grow import grow
+from enhance.models.listening import remembered
 from enhance.models.recurrent_hybrid import ORDERS, PRESETS, RecurrentHybrid
 
 SIZES = {"hybrid": (1_150_997, 1445.0)}  # parameters, millions of multiply-accumulates per second of audio
@@ -100,6 +101,20 @@ def test_what_is_heard_before_the_start_is_what_the_stream_remembers(order, sett
         again, wanted = (model.stream(mixture, model.restarted(state))[0] for state in (heard, streamed))
     assert (again - model.stream(mixture, None)[0]).abs().max() > 1e-4
     torch.testing.assert_close(again, wanted, rtol=0, atol=1e-6)
+
+
+def test_what_is_kept_of_the_beginning_is_what_the_waveform_module_makes_of_the_whole(settle):
+    """What was heard may have ended within a block: how loudly it went on is not to be missing."""
+    torch.manual_seed(0)
+    model = settle(RecurrentHybrid(**TINY, listen=1.0))
+    mixture = noise(1, 1, 60 * model.block)
+    frames = 30 * model.block + 1
+    mixture[..., frames:] *= 100
+    with torch.no_grad():
+        kept = remembered(model, mixture[..., :frames]).heard
+        wanted = model.waveform(mixture)
+    assert kept.shape[-1] > 20 * model.block
+    torch.testing.assert_close(kept, wanted[..., : kept.shape[-1]], rtol=0, atol=1e-6)
 
 
 def test_an_unknown_order_is_refused():
