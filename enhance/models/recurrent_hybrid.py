@@ -157,8 +157,9 @@ class RecurrentHybrid(nn.Module):
         known, end = max(0, taken - self.spectrogram.latency), max(0, taken - self.latency)
         begin = max(0, taken - length - self.latency)
         mixture = torch.cat((state.mixture, chunk), dim=-1)
-        first = torch.cat((state.estimates, first[..., length - (known - start - state.estimates.shape[-1]) :]), dim=-1)
-        estimates = torch.zeros_like(chunk)[:, None].repeat(1, len(self.sources), 1, 1)
+        new = known - start - state.estimates.shape[-1]  # at the beginning fewer: the first of them are of no time
+        first = torch.cat((state.estimates, first[..., length - new :]), dim=-1)
+        estimates = chunk.new_zeros(len(chunk), len(self.sources), *chunk.shape[1:])
         if end > begin:
             last = self.waveform(mixture[..., : known - start], first)
             estimates[..., length - (end - begin) :] = last[..., begin - start : end - start]
