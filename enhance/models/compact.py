@@ -202,6 +202,13 @@ class StreamState:
     lstm: list[State]
 
 
+@dataclass
+class RestartedState(StreamState):
+    """That of a stream which begins with a memory: so many frames, of silence before it, are not to enter that."""
+
+    silent: int
+
+
 class CompactUNet(nn.Module):
     """A streaming denoiser or separator: mixture ``(B, C, T)`` to ``(B, S, C, T)``, by default at 16 kHz.
 
@@ -278,8 +285,12 @@ class CompactUNet(nn.Module):
         return -length % self.block + self.latency
 
     def restarted(self, state: StreamState) -> StreamState:
-        """That state at the beginning of a signal: what was heard is remembered, but none of it is still to come."""
-        return StreamState(torch.zeros_like(state.history), torch.zeros_like(state.overlap), state.lstm)
+        """That state at the beginning of a signal: what was heard is remembered, but none of it is still to come.
+
+        With a lookahead the first frames are of the silence before the signal. They do not reach the memory.
+        """
+        none = torch.zeros_like(state.history), torch.zeros_like(state.overlap)
+        return RestartedState(*none, state.lstm, self.net.lookahead)
 
     def stream(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimate, ``latency`` samples earlier ones.
@@ -289,12 +300,14 @@ class CompactUNet(nn.Module):
         """
         batch, channels, length = chunk.shape
         x, state = self._joined(chunk, state, *earlier)
-        masked, lstm = self.net(self._spectra(x), state.lstm)  # (N, R, F, S, C, 2)
+        masked, lstm = self._masked(self._spectra(x), state)
         synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
         y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
         y = torch.cat((y[..., : self.overlap] + state.overlap, y[..., self.overlap :]), dim=-1)
         following = StreamState(x[:, length:], y[..., length:], lstm)
+        if isinstance(state, RestartedState) and state.silent > length // self.block:
+            following = RestartedState(following.history, following.overlap, lstm, state.silent - length // self.block)
         estimates = y[..., :length]
         if self.consistent:
             mixture = x[:: self.net.inputs, :length]  # as late as they are
@@ -306,6 +319,18 @@ class CompactUNet(nn.Module):
         x, state = self._joined(chunk, state, *earlier)
         _, lstm = self.net(self._spectra(x), state.lstm, masked=False)
         return StreamState(x[:, chunk.shape[-1] :], state.overlap, lstm)
+
+    def _masked(self, spectra: Tensor, state: StreamState) -> tuple[Tensor, list[State]]:
+        """The masked spectra ``(N, R, F, S, C, 2)``, and the memory, which frames that are not to enter it do not."""
+        frames = len(spectra) - self.net.lookahead
+        silent = min(state.silent, frames) if isinstance(state, RestartedState) else 0
+        if not silent:
+            return self.net(spectra, state.lstm)
+        silence = spectra.new_zeros(silent, *spectra.shape[1:3], len(self.sources), self.channels, 2)
+        if silent == frames:
+            return silence, state.lstm
+        masked, lstm = self.net(spectra[silent:], state.lstm)
+        return torch.cat((silence, masked)), lstm
 
     def _joined(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The inputs with the history before them, ``(RCI, latency + T)``, and the state, of the beginning if none."""

@@ -20,7 +20,7 @@ from enhance.models import constructor_arguments, create
 from enhance.models.checkpoint import find, load_model, read_header
 from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
-from enhance.models.provenance import hours
+from enhance.models.provenance import origins
 from enhance.models.shrink import shrink
 from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
 
@@ -153,10 +153,13 @@ def _check_sources(recipe: Recipe, model: nn.Module) -> None:
 def origin(recipe: Recipe) -> dict[str, Any] | list[dict[str, Any]] | None:
     """Provenance of the checkpoint that training starts from: hours add up over continuations.
 
-    Of several, that of the one that was trained longest: they are runs from the same start. Of modules, all of them.
+    Of modules, all; of a mean, those that differ in their trainings (:func:`origins`).
     """
     found = [read_header(find(name))["provenance"] for name in dict.fromkeys(_initial(recipe))]
-    return found if isinstance(recipe.init, dict) else max(found, key=hours, default=None)
+    if isinstance(recipe.init, dict):
+        return found
+    several = origins(found)
+    return several if len(several) > 1 else next(iter(several), None)
 
 
 def code_version() -> str:

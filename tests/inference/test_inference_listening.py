@@ -25,10 +25,10 @@ CPU = torch.device("cpu")
 RATE = 16000
 
 
-def model(listen: float, order: str | None = None) -> Any:
-    """One whose mask depends on its memory: a compact model, or a hybrid in that order."""
+def model(listen: float, order: str | None = None, lookahead: int = 0) -> Any:
+    """One whose mask depends on its memory: a compact model with that lookahead, or a hybrid in that order."""
     torch.manual_seed(0)
-    arguments = {"order": order} if order else {}
+    arguments: dict[str, Any] = {"order": order} if order else {"lookahead": lookahead}
     made: Any = create("hybrid" if order else "dcunet-s", listen=listen, **arguments)
     torch.nn.init.normal_((made.spectrogram if order else made).net.head.weight, std=0.5)
     if order:
@@ -58,9 +58,10 @@ def whole(network: Any, wave: np.ndarray) -> np.ndarray:
     block=st.integers(100, 9000),
     seconds=st.sampled_from([0.02, 0.3, 4.0]),
     listen=st.sampled_from([0.001, 0.1, 0.777, 5.0]),
+    lookahead=st.sampled_from([0, 3]),
 )
-def test_in_chunks_as_in_one_pass(frames: int, block: int, seconds: float, listen: float):
-    network, wave = model(listen), changing(frames, 2)
+def test_in_chunks_as_in_one_pass(frames: int, block: int, seconds: float, listen: float, lookahead: int):
+    network, wave = model(listen, lookahead=lookahead), changing(frames, 2)
     np.testing.assert_allclose(streamed(network, wave, block, seconds), whole(network, wave), atol=1e-5)
 
 
@@ -100,6 +101,24 @@ def test_as_if_it_had_been_heard_just_before():
         estimates, _ = network.stream(again, network.restarted(state))
     heard = estimates[0, 0, :, network.latency : network.latency + RATE].numpy()
     np.testing.assert_allclose(whole(network, wave), heard, atol=1e-6)
+
+
+def test_silence_before_the_beginning_is_not_remembered():
+    network, chunk = model(1.0, lookahead=3), torch.from_numpy(changing(RATE // 256 * 256))[:, None]
+    with torch.inference_mode():
+        memory = listening.remembered(network, chunk)
+        assert memory is not None
+        first, state = network.stream(chunk[..., : 3 * network.block], memory)
+        _, later = network.stream(chunk[..., 3 * network.block : 4 * network.block], state)
+        estimates, _ = network.stream(chunk, memory)
+        frames = network._spectra(torch.nn.functional.pad(chunk[0], (network.overlap, 0)))
+        masked, _ = network.net(frames, memory.lstm)
+    for (before, cell), (same, same_cell), (other, _) in zip(memory.lstm, state.lstm, later.lstm, strict=True):
+        assert torch.equal(before, same) and torch.equal(cell, same_cell) and not torch.equal(before, other)
+    assert not first.any()
+    spectrum = torch.view_as_complex(masked[0, 0, :, 0, 0].contiguous())  # the frame that begins one block too early
+    begun = torch.fft.irfft(spectrum) * network.window
+    np.testing.assert_allclose(estimates[0, 0, 0, network.latency - 256 :][:256], begun[:256], atol=1e-5)
 
 
 def test_half_of_the_training_begins_with_an_empty_memory():

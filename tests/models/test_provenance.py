@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from enhance.models.provenance import audio_hours, hours, steps
+import pytest
+
+from enhance.models.provenance import audio_hours, hours, origins, steps
 
 
-def provenance(step: int, wall: float, init: dict[str, Any] | None, **recipe: dict[str, Any]) -> dict[str, Any]:
-    settings = {"optim": {"batch": 16}, "run": {}, "data": {"seconds": 2.0}, **recipe}
+def provenance(step: int, wall: float, init: dict[str, Any] | None, **recipe: Any) -> dict[str, Any]:
+    settings = {"name": f"{step} steps", "model": "dcunet-s", "seed": 0, "optim": {"batch": 16}, "run": {}, "data": {"seconds": 2.0}, **recipe}
     return {"step": step, "hours": wall, "init": init, "recipe": settings}
 
 
@@ -30,3 +32,25 @@ def test_hours_of_a_cascades_modules_add_up():
     assert hours(whole) == 3.25
     assert steps(whole) == 90 + 900 + 450 + 9
     assert audio_hours(whole) == (90 + 900 + 450 + 9) * 16 * 2 / 3600
+
+
+def test_a_run_counts_once_however_often_a_mean_has_it():
+    start = provenance(900, 1.5, None)
+    halfway, end = (provenance(step, wall, start, name="next") for step, wall in ((200, 0.25), (400, 0.5)))
+    other = provenance(300, 0.375, start, name="next", seed=1)
+    mean = provenance(0, 0.0, None)
+    mean["init"] = origins([start, halfway, end, other])
+    assert mean["init"] == [end, other]
+    assert (hours(mean), steps(mean)) == (1.5 + 0.5 + 0.375, 900 + 400 + 300)
+    assert audio_hours(mean) == pytest.approx(1600 * 16 * 2 / 3600)
+    later = provenance(100, 0.125, mean)
+    assert (hours(later), steps(later)) == (2.5, 1700)
+    again = provenance(0, 0.0, None)
+    again["init"] = origins([mean, later, other])
+    assert again["init"] == [later]
+
+
+def test_a_mean_of_what_was_never_trained():
+    first, second = provenance(0, 0.0, None, name="a"), provenance(0, 0.0, None, name="b")
+    assert origins([first, second]) == [first]
+    assert origins([]) == []

@@ -250,7 +250,10 @@ def test_starts_from_the_mean_of_several(store, tmp_path):
     for name, tensor in mean.state_dict().items():
         if tensor.is_floating_point():
             torch.testing.assert_close(tensor, (one[name] + two[name]) / 2)
-    assert setup.origin(recipe(store, init=names))["hours"] == max(read_header(n)["provenance"]["hours"] for n in names)
+    given = [read_header(name)["provenance"] for name in names]
+    found = setup.origin(recipe(store, init=[*names, names[0]]))
+    assert sorted(found, key=given.index) == given
+    assert setup.origin(recipe(store, init=[names[0], names[0]])) == given[0]
     with pytest.raises(EnhanceError, match="weights of another model"):
         setup.build_model(recipe(store, init=[names[0], "dcunet-s"]))
 
