@@ -114,7 +114,9 @@ def test_silence_before_the_beginning_is_not_remembered():
         frames = network._spectra(torch.nn.functional.pad(chunk[0], (network.overlap, 0)))
         masked, _ = network.net(frames, memory.lstm)
     for (before, cell), (same, same_cell), (other, _) in zip(memory.lstm, state.lstm, later.lstm, strict=True):
-        assert torch.equal(before, same) and torch.equal(cell, same_cell) and not torch.equal(before, other)
+        assert torch.equal(before, same)
+        assert torch.equal(cell, same_cell)
+        assert not torch.equal(before, other)
     assert not first.any()
     spectrum = torch.view_as_complex(masked[0, 0, :, 0, 0].contiguous())  # the frame that begins one block too early
     begun = torch.fft.irfft(spectrum) * network.window

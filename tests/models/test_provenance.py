@@ -10,7 +10,8 @@ from enhance.models.provenance import audio_hours, hours, origins, steps
 
 
 def provenance(step: int, wall: float, init: dict[str, Any] | None, **recipe: Any) -> dict[str, Any]:
-    settings = {"name": f"{step} steps", "model": "dcunet-s", "seed": 0, "optim": {"batch": 16}, "run": {}, "data": {"seconds": 2.0}, **recipe}
+    identity = {"name": f"{step} steps", "model": "dcunet-s", "seed": 0}
+    settings = {**identity, "optim": {"batch": 16}, "run": {}, "data": {"seconds": 2.0}, **recipe}
     return {"step": step, "hours": wall, "init": init, "recipe": settings}
 
 
