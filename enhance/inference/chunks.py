@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from enhance.errors import EnhanceError
-from enhance.models.listening import remembered
+from enhance.models.listening import needed, remembered
 
 CHUNK_SECONDS = 4.0  # of audio that a model gets at once, all channels together
 
@@ -155,7 +155,8 @@ class StreamChunks(Chunked):
         self.step = max(1, round(self.samples / self.block)) * self.block
         self.delay = self.model.latency  # samples to be thrown away before the first of the estimate
         seconds = getattr(model, "listen", 0.0) if listen is None else listen
-        self.hears = round(seconds * self.model.sample_rate) if hasattr(model, "restarted") else 0
+        self.listen = seconds if hasattr(model, "restarted") else 0.0
+        self.hears = needed(model, self.listen)
         self.begun = not self.hears
         self.state = None
 
@@ -188,7 +189,7 @@ class StreamChunks(Chunked):
     def _begin(self) -> None:
         first = self.waiting.waiting[:, : self.hears]
         with torch.inference_mode(), flushed_denormals():
-            self.state = remembered(self.model, self._tensor(first), self.step)
+            self.state = remembered(self.model, self._tensor(first), self.listen, self.step)
         self.begun = True
 
     def _chunk(self, wave: np.ndarray) -> np.ndarray:

@@ -204,9 +204,16 @@ class StreamState:
 
 @dataclass
 class RestartedState(StreamState):
-    """That of a stream which begins with a memory: so many frames, of silence before it, are not to enter that."""
+    """That of a stream which begins with a memory: so many frames, of silence before it, are not to enter that.
+
+    A class of its own, since the state of a stream that begins without is tensors alone, as an exported model's is.
+    """
 
     silent: int
+
+
+def _silent(state: StreamState) -> int:
+    return state.silent if isinstance(state, RestartedState) else 0
 
 
 class CompactUNet(nn.Module):
@@ -305,9 +312,9 @@ class CompactUNet(nn.Module):
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
         y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
         y = torch.cat((y[..., : self.overlap] + state.overlap, y[..., self.overlap :]), dim=-1)
-        following = StreamState(x[:, length:], y[..., length:], lstm)
-        if isinstance(state, RestartedState) and state.silent > length // self.block:
-            following = RestartedState(following.history, following.overlap, lstm, state.silent - length // self.block)
+        kept = x[:, length:], y[..., length:], lstm
+        silent = _silent(state) - length // self.block
+        following = RestartedState(*kept, silent) if silent > 0 else StreamState(*kept)
         estimates = y[..., :length]
         if self.consistent:
             mixture = x[:: self.net.inputs, :length]  # as late as they are
@@ -323,7 +330,7 @@ class CompactUNet(nn.Module):
     def _masked(self, spectra: Tensor, state: StreamState) -> tuple[Tensor, list[State]]:
         """The masked spectra ``(N, R, F, S, C, 2)``, and the memory, which frames that are not to enter it do not."""
         frames = len(spectra) - self.net.lookahead
-        silent = min(state.silent, frames) if isinstance(state, RestartedState) else 0
+        silent = min(_silent(state), frames)
         if not silent:
             return self.net(spectra, state.lstm)
         silence = spectra.new_zeros(silent, *spectra.shape[1:3], len(self.sources), self.channels, 2)

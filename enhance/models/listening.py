@@ -32,17 +32,26 @@ def heard(model: Any, mixture: Tensor) -> Any | None:
     if not model.listen or (model.training and torch.rand(()) < COLD):
         return None
     with torch.no_grad():
-        return remembered(model, mixture[..., : round(model.listen * model.sample_rate)])
+        return remembered(model, mixture, model.listen)
 
 
-def remembered(model: Any, first: Tensor, step: int | None = None) -> Any | None:
-    """The state at the beginning of a signal of a model that streams and has heard ``first``, ``(B, C, T)``, before.
+def needed(model: Any, seconds: float) -> int:
+    """Samples of the beginning that are to be there for a model to hear so many seconds of it."""
+    return round(seconds * model.sample_rate) + getattr(model, "behind", 0) if seconds else 0
 
-    It hears it in whole blocks, the last one filled up with silence: ``step`` samples at once, or all of them.
+
+def remembered(model: Any, beginning: Tensor, seconds: float, step: int | None = None) -> Any | None:
+    """The state at the start of a signal of a model that streams and has heard so many seconds of it before.
+
+    Of ``beginning``, ``(B, C, T)``, it takes what is :func:`needed`, or all there is, in whole blocks, with silence after
+    it: ``step`` samples at once, or all of them.
     """
-    if not first.shape[-1]:
+    length = min(beginning.shape[-1], round(seconds * model.sample_rate))
+    if not length:
         return None
-    padded = F.pad(first, (0, -first.shape[-1] % model.block))
+    taken = beginning[..., : needed(model, seconds)]
+    blocks = length + -length % model.block + getattr(model, "behind", 0)
+    padded = F.pad(taken, (0, blocks - taken.shape[-1]))
     state = None
     for part in padded.split(step or padded.shape[-1], dim=-1):
         state = model.hear(part, state)

@@ -82,6 +82,7 @@ class RecurrentHybrid(nn.Module):
         self.block = math.lcm(self.spectrogram.block, self.waveform.align)
         self.left, self.right = (-(-reach // self.block) * self.block for reach in self.waveform.context)
         self.latency = self.right + self.spectrogram.latency
+        self.behind = 0 if self.corrects else self.right  # how much of what it is given `hear` has not heard yet
         self.listen = checked(listen)
 
     @property

@@ -106,7 +106,7 @@ def test_as_if_it_had_been_heard_just_before():
 def test_silence_before_the_beginning_is_not_remembered():
     network, chunk = model(1.0, lookahead=3), torch.from_numpy(changing(RATE // 256 * 256))[:, None]
     with torch.inference_mode():
-        memory = listening.remembered(network, chunk)
+        memory = listening.remembered(network, chunk, 1.0)
         assert memory is not None
         first, state = network.stream(chunk[..., : 3 * network.block], memory)
         _, later = network.stream(chunk[..., 3 * network.block : 4 * network.block], state)

@@ -14,7 +14,7 @@ from enhance.models import create
 from enhance.models.compact import CompactUNet
 from enhance.models.cost import macs_per_second, parameters
 from enhance.models.grow import grow
-from enhance.models.listening import remembered
+from enhance.models.listening import needed, remembered
 from enhance.models.recurrent_hybrid import ORDERS, PRESETS, RecurrentHybrid
 
 SIZES = {"hybrid": (1_150_997, 1445.0)}  # parameters, millions of multiply-accumulates per second of audio
@@ -111,10 +111,31 @@ def test_what_is_kept_of_the_beginning_is_what_the_waveform_module_makes_of_the_
     frames = 30 * model.block + 1
     mixture[..., frames:] *= 100
     with torch.no_grad():
-        kept = remembered(model, mixture[..., :frames]).heard
+        kept = remembered(model, mixture, frames / model.sample_rate).heard
         wanted = model.waveform(mixture)
     assert kept.shape[-1] > 20 * model.block
     torch.testing.assert_close(kept, wanted[..., : kept.shape[-1]], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("blocks", [30, 90])
+def test_it_hears_all_of_the_seconds_that_it_is_to_hear(settle, order, blocks):
+    """Also where the recording ends before: what the waveform module waits for to come after it is silence then."""
+    torch.manual_seed(0)
+    model = settle(RecurrentHybrid(**TINY, order=order))
+    mixture, seconds = noise(1, 1, blocks * model.block), 40 * model.block / model.sample_rate
+    heard, needs = min(blocks, 40) * model.block, needed(model, seconds)
+    assert needs == 40 * model.block + model.behind
+
+    def memory(changed: slice) -> torch.Tensor:
+        other = mixture.clone()
+        other[..., changed] *= -2
+        with torch.no_grad():
+            return torch.stack([tensor for pair in remembered(model, other, seconds).compact.lstm for tensor in pair])
+
+    same = memory(slice(0, 0))
+    assert not torch.equal(memory(slice(heard - model.block, heard)), same)
+    assert torch.equal(memory(slice(needs, None)), same)
 
 
 def test_an_unknown_order_is_refused():
