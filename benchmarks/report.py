@@ -95,13 +95,15 @@ def scores_table(name: str, noisy: dict[str, Any], clean: dict[str, Any]) -> str
 
 
 def footprint() -> str:
-    """Markdown: real-time factor and memory of the whole command, start included."""
-    found = read("footprint")
-    lines = ["| minutes | file | real-time factor | peak memory (MB) |", "| --- | --- | --- | --- |"]
-    for row in found["rows"]:
-        file = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}"
-        lines.append(f"| {row['minutes']} | {file} | {row['rtf']:.3f} | {row['peak_mb']:.0f} |")
-    return f"""The whole command with `{found["model"]}` on one thread, start and decoding included (`python benchmarks/footprint.py`):
+    """Markdown: real-time factor and memory of the whole command, start included, with the default model first."""
+    lines = ["| model | minutes | file | real-time factor | peak memory (MB) |", "| --- " * 5 + "|"]
+    for path in sorted(RESULTS.glob("footprint*.json")):  # footprint.json is that of the default model
+        found = read(path.stem)
+        for row in found["rows"]:
+            file = f"{row['rate']} Hz, {row['channels']} ch, {row['format']}"
+            cells = found["model"], row["minutes"], file, f"{row['rtf']:.3f}", f"{row['peak_mb']:.0f}"
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return f"""The whole command on one thread, start and decoding included (`python benchmarks/footprint.py`):
 
 {chr(10).join(lines)}"""
 

@@ -42,23 +42,29 @@ TRAINED_INTRO = """# The hybrid and its halves, trained further
 
 The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. `hybrid`
 is the shipped one: `dcunet-m`, trained on behind a waveform module that was trained alone. `waveform` is that module,
-and `spectrogram` the shipped `dcunet-m`, trained on alone from the weights that the hybrid began with, for as long.
+and `spectrogram` the shipped `dcunet-m`, trained on alone. Both come from the weights of `dcunet-m` of 13.2 h
+(`runs/start` here). Each run's result is the mean of its last weights, of their moving average and of those that it
+began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first step. `runs/both` is the mean of the hybrid of
+the second run and of one of the waveform module and the result of the third.
 
 ```sh
 enhance train recipes/open-speech/hybrid-waveform.toml --set optim.steps=1350 --set optim.ema=0.99 \\
-    --set optim.warmup=60 --set run.precision=32-true
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=720}]' \\
-    --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="dcunet-m"}' --set optim.steps=720 --set seed=12
-enhance train recipes/open-speech/dcunet-m.toml --set init=dcunet-m --set optim.lr=7e-4 --set optim.steps=800 \\
-    --set seed=13
+    --set optim.warmup=60 --set run.precision=32-true --set name=waveform
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=720}]' --set optim.steps=720 \\
+    --set seed=12 --set 'init={waveform="runs/waveform/best.safetensors", spectrogram="runs/start/best.safetensors"}'
+enhance train recipes/open-speech/dcunet-m.toml --set init=runs/start/best.safetensors --set optim.lr=7e-4 \\
+    --set optim.steps=800 --set seed=13 --set name=third
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=560}]' --set optim.steps=560 \\
+    --set seed=16 --set init=runs/both/best.safetensors
+enhance train recipes/open-speech/dcunet-m.toml --set init=runs/third/best.safetensors --set optim.steps=2200 \\
+    --set seed=15
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/waveform/best.safetensors \\
     spectrogram=dcunet-m.safetensors hybrid=hybrid.safetensors --pairs vbdemand_p232 --output benchmarks/hybrid/trained
 ```
 
-Hours and steps are those of all runs that led to a checkpoint: those of the waveform module are what the hybrid has
-more. Checkpoints were chosen by validation on other clips of the same held-out speakers and noises, between last
-weights, moving averages and means of both with those that a run began with. Each is one run with one seed. Both hear
-the first 4 s before they start, and the hybrid's second module hears 12 frames ahead, `dcunet-m` 4.
+Hours and steps are those of all runs that led to a checkpoint, each once: the waveform module's and the third run's
+are in the hybrid's. Checkpoints were chosen by validation on other clips of the same held-out speakers and noises.
+Both hear the first 4 s before they start, and the hybrid's second module hears 12 frames ahead, `dcunet-m` 4.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")

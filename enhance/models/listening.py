@@ -43,8 +43,8 @@ def needed(model: Any, seconds: float) -> int:
 def remembered(model: Any, beginning: Tensor, seconds: float, step: int | None = None) -> Any | None:
     """The state at the start of a signal of a model that streams and has heard so many seconds of it before.
 
-    Of ``beginning``, ``(B, C, T)``, it takes what is :func:`needed`, or all there is, in whole blocks, with silence after
-    it: ``step`` samples at once, or all of them.
+    Of ``beginning``, ``(B, C, T)``, it takes what is :func:`needed`, or all there is and silence after it, in whole
+    blocks: ``step`` samples at once, or all of them.
     """
     length = min(beginning.shape[-1], round(seconds * model.sample_rate))
     if not length:
