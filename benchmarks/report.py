@@ -289,7 +289,8 @@ Made by `python benchmarks/report.py`.
 
 ## Validation: held-out speakers, noises, tracks and rooms, SNR −5 to 20 dB
 
-After {steps(provenance):,} steps in all: steering score {valid["score"]:.3f} (zero is the untouched mixture).
+After {steps(provenance):,} steps in all, as scored at the end of training: steering score {valid["score"]:.3f} (zero is the untouched
+mixture).
 
 | kind | PESQ-WB | STOI | SI-SDR (dB, at most 30) |
 | --- | --- | --- | --- |
