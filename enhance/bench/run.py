@@ -34,6 +34,7 @@ class Request:
     limit: int | None = None
     by: str | None = None
     device: str = "cpu"
+    precision: str = "32-true"
     align: bool = False
     records: Path | None = None
     resume: bool = False
@@ -56,14 +57,17 @@ class Bench:
 def prepare(request: Request) -> Bench:
     """Find clips and systems and check everything that can be checked before the work; EnhanceError if not."""
     from enhance.inference.device import find_device
+    from enhance.inference.precision import check_precision
 
-    device = str(find_device(request.device))
+    found = find_device(request.device)
+    check_precision(request.precision, found)
+    device = str(found)
     clips, warnings = find_clips(request.data)
     if request.limit is not None:
         clips = pick(clips, request.limit)
     check_tag(request.by, clips)
     metrics = _metrics(request.metrics, clips)
-    systems = find_systems(request.models, request.estimates)
+    systems = find_systems(request.models, request.estimates, request.precision)
     check_sources(systems, clips)
     header = {
         "data": fingerprint(clips),

@@ -40,14 +40,15 @@ class System:
     kind: Literal["mixture", "model", "estimates"]
     where: str = ""
     facts: dict[str, Any] = field(default_factory=dict, hash=False)  # for the table: see FACTS
+    precision: str = "32-true"  # of a model's arithmetic
 
 
-def find_systems(models: Sequence[str], estimates: Sequence[str]) -> list[System]:
+def find_systems(models: Sequence[str], estimates: Sequence[str], precision: str = "32-true") -> list[System]:
     """The untouched mixture, the models (names, checkpoints, blends), the folders of estimates (``[NAME=]DIR``).
 
     EnhanceError for an unknown model, a missing folder, or two systems of one name.
     """
-    named = [_model(name) for name in models]
+    named = [replace(_model(name), precision=precision) for name in models]
     labels = [system.name for system in named]
     named = [replace(system, name=system.where) if labels.count(system.name) > 1 else system for system in named]
     found = [System(UNTOUCHED, "mixture"), *named, *map(_folder, estimates)]
@@ -118,6 +119,8 @@ def identity(system: System) -> str:
             files = [find(system.where)]
         for file in files:
             digest.update(file.read_bytes())
+        if system.precision != "32-true":
+            digest.update(system.precision.encode())
     else:
         folder = Path(system.where)
         if (folder / SCORES).is_file():
@@ -154,10 +157,11 @@ def estimate(
 
 
 @cache
-def _loaded(name: str, device: str) -> Any:
+def _loaded(name: str, device: str, precision: str) -> Any:
+    from enhance.inference.precision import with_precision
     from enhance.inference.separate import separate
 
-    model = _load(name, device)
+    model: Any = with_precision(_load(name, device), precision)
     silence = np.zeros((model.channels, 16000), dtype=np.float32)
     separate(silence, 16000, model, device)  # the first run prepares things: not to be timed
     return model
@@ -166,7 +170,7 @@ def _loaded(name: str, device: str) -> Any:
 def _run(system: System, mixture: np.ndarray, sample_rate: int, sources: Sequence[str], device: str) -> Estimate:
     from enhance.inference.separate import separate
 
-    model = _loaded(system.where, device)
+    model = _loaded(system.where, device, system.precision)
     began = time.process_time()
     waves = separate(mixture, sample_rate, model, device)
     elapsed = time.process_time() - began

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from enhance.cli.denoise import PRECISION
 from enhance.console import note, progress, stderr, stdout, warn
 from enhance.errors import EnhanceError
 
@@ -46,6 +47,7 @@ def bench(
     by: str | None = typer.Option(None, "--by", help="Also a table for each snr, speaker, noise, ... of the clips."),
     align: bool = typer.Option(False, "--align", help="Take a constant delay out of --estimates."),
     device: str = typer.Option("cpu", "--device", help="Where models run: cpu, cuda, mps or auto."),
+    precision: str = PRECISION,
     records: Path | None = typer.Option(None, "--records", help="Write each clip's scores there, one JSON line each."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the --records of a run that was broken off."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON in place of the table."),
@@ -75,6 +77,7 @@ def bench(
         limit=limit,
         by=by,
         device=device,
+        precision=precision,
         align=align,
         records=records,
         resume=resume,

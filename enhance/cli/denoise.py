@@ -25,6 +25,11 @@ DEFAULT_MODEL = "dcunet-m"
 AHEAD = 1000  # files that are looked at before the first is written
 
 # Options that `enhance separate` has as well
+PRECISION = typer.Option(
+    "32-true",
+    "--precision",
+    help="32-true, or bf16-mixed: faster where the processor has bfloat16, less exact.",
+)
 JOBS = typer.Option(
     None, "--jobs", "-j", min=1, help="Files at a time, one thread each; by default 1, or what the cluster takes."
 )
@@ -63,6 +68,7 @@ def denoise(
         None, "--format", metavar="EXT", help="Of all outputs: wav, flac, mp3, ... By default that of the input."
     ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+    precision: str = PRECISION,
     strength: float = typer.Option(1.0, "--strength", "-s", help="0 leaves the input as it is, 1 is all."),
     keep_noise: bool = typer.Option(False, "--keep-noise", help="Write what was removed to OUT.noise.EXT."),
     prevent_clipping: bool = typer.Option(
@@ -90,7 +96,7 @@ def denoise(
 
     check_listen(listen)
     run = runner(engine, address, jobs, device)
-    settings = Settings(model, device, strength, prevent_clipping, linked=linked, listen=listen)
+    settings = Settings(model, device, strength, prevent_clipping, linked=linked, listen=listen, precision=precision)
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
     process(tasks, settings, run, as_json, kept, existing)

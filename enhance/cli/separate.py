@@ -12,6 +12,7 @@ from enhance.cli.denoise import (
     FORCE,
     JOBS,
     LISTEN,
+    PRECISION,
     RECORDS,
     SKIP_EXISTING,
     known,
@@ -42,6 +43,7 @@ def separate(
         False, "--wiener", help="Filter once more, by level and direction: the sources then sum to the input."
     ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+    precision: str = PRECISION,
     prevent_clipping: bool = typer.Option(
         False, "--prevent-clipping", help="Lower all parts of a file alike where a peak would pass full scale."
     ),
@@ -86,6 +88,7 @@ def separate(
         wiener=wiener,
         independent=independent,
         listen=listen,
+        precision=precision,
     )
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan_separation(inputs, output, names, suffix(ending), plot, ours=ours)

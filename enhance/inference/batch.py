@@ -27,20 +27,21 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
     """Look at everything before the work: what cannot be done, and the seconds of audio of the rest, 0 if unknown.
 
     What is remote is not looked at before its turn.
-    Raises EnhanceError for what holds for all files (strength, device, model), for a task with a problem, and
-    for a folder where nothing can be written.
+    Raises EnhanceError for what holds for all files (strength, device, precision, model), for a task with a problem,
+    and for a folder where nothing can be written.
     """
     from enhance.inference.chunks import check_channels, check_denoiser
     from enhance.inference.denoise import check_strength
     from enhance.inference.device import find_device
     from enhance.inference.output import choose_encoding
+    from enhance.inference.precision import check_precision
 
     for task in tasks:
         if task.problem:
             raise EnhanceError(task.problem)
     check_folders(tasks)
     check_strength(settings.strength)
-    find_device(settings.device)
+    check_precision(settings.precision, find_device(settings.device))
     model = _load(settings)
     failed, seconds = [], 0.0
     for task in tasks:
@@ -101,9 +102,11 @@ def work_with(settings: Settings) -> Callable[[AnyTask, Progress], Result]:
     from enhance.inference.device import find_device
     from enhance.inference.files import denoise_file, separate_file
     from enhance.inference.memory import keep_freed_memory
+    from enhance.inference.precision import check_precision
 
     keep_freed_memory()
     device = find_device(settings.device)
+    check_precision(settings.precision, device)
     model = _load(settings, device)
 
     def work_on(task: AnyTask, progress: Progress) -> Result:
@@ -130,9 +133,11 @@ def _failed(task: AnyTask, error: Exception) -> Result:
 
 def _load(settings: Settings, device: Any = "cpu") -> Any:
     from enhance.inference.blend import load_blend
+    from enhance.inference.precision import with_precision
     from enhance.models.checkpoint import load_model
 
-    return (load_blend if settings.blend else load_model)(settings.model, device)
+    model = (load_blend if settings.blend else load_model)(settings.model, device)
+    return with_precision(model, settings.precision)
 
 
 @dataclass

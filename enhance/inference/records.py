@@ -44,6 +44,8 @@ class Records:
                 self.options[name] = True
         if settings.listen is not None:
             self.options["listen"] = settings.listen
+        if settings.precision != "32-true":
+            self.options["precision"] = settings.precision
         self.written: dict[int, int] = {}  # an output that there is a record of -> what it is done for, 0 if nothing
         self.skipped = 0
         self.stamps: dict[Path, dict[str, int]] = {}  # of inputs on the way
@@ -206,7 +208,7 @@ def _absolute(name: str, folder: str) -> str:
 def _key(record: dict[str, Any]) -> int:
     """What identifies an input, its outputs and the settings."""
     names = ("source", "target", "size", "mtime_ns", "weights", "strength", "prevent_clipping")
-    may_lack = ("noise", "plot", "parts", *FLAGS, "listen")
+    may_lack = ("noise", "plot", "parts", *FLAGS, "listen", "precision")
     return _digest([*(record[name] for name in names), *(record.get(name) for name in may_lack)])
 
 

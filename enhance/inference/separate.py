@@ -15,6 +15,7 @@ from enhance.inference.chunks import check_channels
 from enhance.inference.denoise import Wave, chain, in_use, like, samples_of, two_seconds
 from enhance.inference.device import find_device
 from enhance.inference.linked import linked_masks
+from enhance.inference.precision import check_precision, with_precision
 from enhance.inference.spectral import through
 from enhance.inference.tasks import check_listen
 from enhance.inference.wiener import wiener_filter
@@ -83,6 +84,7 @@ def separate(
     wiener: bool = False,
     independent: bool = False,
     listen: float | None = None,
+    precision: str = "32-true",
 ) -> dict[str, Wave]:
     """The sources of a recording, by name.
 
@@ -91,18 +93,19 @@ def separate(
     or a model, as in :func:`enhance.denoise`; ``None`` is the default separator. ``wiener`` adds an iteration of
     multichannel Wiener filtering over all channels, after which the sources sum to the recording. Channels that the
     model hears one at a time share one mask a source (:mod:`enhance.inference.linked`), unless ``independent``.
-    ``listen`` is as in :func:`enhance.denoise`.
+    ``listen`` and ``precision`` are as in :func:`enhance.denoise`.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
     channels)``, more than two dimensions, an unknown model or device, channels that the model does not take,
-    ``wiener`` with a model of one source, or ``listen`` outside 0 to 600.
+    ``wiener`` with a model of one source, ``listen`` outside 0 to 600, or a precision that the device does not have.
     """
     check_listen(listen)
     where = find_device(device)
+    check_precision(precision, where)
     array = samples_of(wave)
     if array.ndim > 2:
         raise EnhanceError(f"a wave of shape {array.shape}", "give one recording: (time,) or (channels, time)")
-    network = model if isinstance(model, nn.Module) else load_model(model or DEFAULT)
+    network = with_precision(model if isinstance(model, nn.Module) else load_model(model or DEFAULT), precision)
     sources = sources_of(network)
     if wiener:
         check_wiener(network)

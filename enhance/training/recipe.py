@@ -17,8 +17,8 @@ from enhance.data.mixing import MixingConfig
 from enhance.data.stem_dataset import StemConfig
 from enhance.data.stem_labels import contradicted
 from enhance.errors import EnhanceError
+from enhance.nn.precision import Precision
 
-Precision = Literal["32-true", "bf16-mixed"]
 ALL = "all"  # modules of a model
 
 

@@ -22,7 +22,8 @@ from enhance.models.compact import CompactUNet
 from enhance.models.grow import grow
 from enhance.models.provenance import origins
 from enhance.models.shrink import shrink
-from enhance.training.recipe import ALL, OptimConfig, Precision, Recipe
+from enhance.nn.precision import Precision, has_bfloat16
+from enhance.training.recipe import ALL, OptimConfig, Recipe
 
 HINT = (  # for a checkpoint that does not fit
     "take the model of that checkpoint or, of a compact one, more (or fewer) blocks and units, or more sources; "
@@ -51,7 +52,7 @@ def launch(recipe: Recipe) -> Fabric:
 def _precision(wanted: Precision, accelerator: str) -> Precision:
     """``wanted``, but float32 on a processor without bfloat16 arithmetic: oneDNN has no LSTM for it there."""
     on_cpu = accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if wanted == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if wanted == "bf16-mixed" and on_cpu and not has_bfloat16("cpu"):
         note("this processor has no bfloat16 arithmetic: training in float32")
         return "32-true"
     return wanted
