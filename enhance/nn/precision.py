@@ -13,5 +13,5 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 def has_bfloat16(device: str) -> bool:
     """Whether a kind of device computes in bfloat16; on a CPU without it, oneDNN has no LSTM for that."""
     if device == "cpu":
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device != "cuda" or torch.cuda.is_bf16_supported()
