@@ -1,9 +1,9 @@
 """What bfloat16 saves and costs: real-time factor and scores of denoisers in both precisions of ``--precision``.
 
-usage: precision.py DATA [--models NAMES_OR_CHECKPOINTS] [--jobs 1] [--limit CLIPS] [--output FILE]
+usage: precision.py DATA [--models NAMES_OR_CHECKPOINTS] [--jobs 1] [--limit CLIPS] [--minutes 5] [--output FILE]
 
 DATA is what `enhance bench` takes. Scores are of the same clips in both precisions, differences are paired. The
-real-time factor is processor time on one thread over duration, of five minutes made of the committed example: the
+real-time factor is processor time on one thread over duration, of minutes made of the committed example: the
 median of five runs, the precisions in turn. Writes results/precision.json, of which `benchmarks/report.py` makes a
 page.
 """
@@ -35,10 +35,10 @@ from enhance.training.setup import code_version
 EXAMPLE = Path(__file__).parent.parent / "examples" / "noisy.wav"
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 METRICS = ("pesq_wb", "stoi", "si_sdr")
-MINUTES, RUNS = 5.0, 5
+RUNS = 5
 
 
-def real_time_factors(model: Any, minutes: float = MINUTES) -> dict[str, float]:
+def real_time_factors(model: Any, minutes: float) -> dict[str, float]:
     """Processor seconds a second of audio, by precision."""
     wave, rate = read(EXAMPLE)
     wave = np.tile(wave, round(minutes * 60 * rate / wave.shape[1]))
@@ -59,16 +59,17 @@ def scores(request: Request) -> dict[str, dict[str, float]]:
 
 
 def row_of(name: str, data: Path, jobs: int, limit: int | None) -> dict[str, Any]:
-    """A model's real-time factors, its means and what bfloat16 changes, both with intervals."""
+    """A model's means and what bfloat16 changes, both with intervals; of clips that can be scored."""
     precisions = {
         precision: scores(Request(data, (name,), metrics=METRICS, jobs=jobs, limit=limit, precision=precision))
         for precision in PRECISIONS
     }
     exact, near = precisions.values()
-    row: dict[str, Any] = {"model": name, "clips": len(exact), "rtf": real_time_factors(load_model(name))}
+    clips = [clip for clip in exact if {*METRICS} <= exact[clip].keys() & near[clip].keys()]
+    row: dict[str, Any] = {"model": name, "clips": len(clips)}
     for metric in METRICS:
-        row[metric] = mean_interval([exact[clip][metric] for clip in exact])
-        row[f"{metric}_more"] = mean_interval([near[clip][metric] - exact[clip][metric] for clip in exact])
+        row[metric] = mean_interval([exact[clip][metric] for clip in clips])
+        row[f"{metric}_more"] = mean_interval([near[clip][metric] - exact[clip][metric] for clip in clips])
     return row
 
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(shipped_denoisers()), help="names or checkpoints, with commas")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the audio that is timed")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -85,12 +87,13 @@ def main() -> None:
     try:
         for name in arguments.models.split(","):
             print(f"{name} in {' and '.join(PRECISIONS)}", file=sys.stderr)
-            rows.append(row_of(name, arguments.data, arguments.jobs, arguments.limit))
+            times = real_time_factors(load_model(name), arguments.minutes)
+            rows.append(row_of(name, arguments.data, arguments.jobs, arguments.limit) | {"rtf": times})
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     found = {
         "data": arguments.data.name,
-        "minutes": MINUTES,
+        "minutes": arguments.minutes,
         "code": code_version(),
         "processor": footer([], "cpu", 1)["device"],
         "rows": rows,

@@ -59,9 +59,10 @@ def prepare(request: Request) -> Bench:
     from enhance.inference.device import find_device
     from enhance.inference.precision import check_precision
 
-    found = find_device(request.device)
-    check_precision(request.precision, found)
-    device = str(found)
+    where = find_device(request.device)
+    if request.models:
+        check_precision(request.precision, where)
+    device = str(where)
     clips, warnings = find_clips(request.data)
     if request.limit is not None:
         clips = pick(clips, request.limit)
@@ -75,6 +76,7 @@ def prepare(request: Request) -> Bench:
         "systems": {system.name: identity(system) for system in systems},
         "align": request.align,
         "device": device,
+        "precision": request.precision,
         "versions": versions(),
     }
     earlier = _earlier(request, header)

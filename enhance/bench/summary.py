@@ -169,9 +169,10 @@ def _comparisons(records: Sequence[Record], systems: Sequence[System], metrics: 
     return rows
 
 
-def footer(arguments: Sequence[str], device: str, jobs: int) -> dict[str, str]:
+def footer(arguments: Sequence[str], device: str, jobs: int, precision: str = "32-true") -> dict[str, str]:
     """What another person needs to get the same numbers: versions, machine, command."""
-    return {**versions(), "device": f"{device} ({_processor()})", "jobs": str(jobs), "command": shlex.join(arguments)}
+    where = f"{device} ({_processor()})" + ("" if precision == "32-true" else f", {precision}")
+    return {**versions(), "device": where, "jobs": str(jobs), "command": shlex.join(arguments)}
 
 
 def versions() -> dict[str, str]:

@@ -40,7 +40,7 @@ class System:
     kind: Literal["mixture", "model", "estimates"]
     where: str = ""
     facts: dict[str, Any] = field(default_factory=dict, hash=False)  # for the table: see FACTS
-    precision: str = "32-true"  # of a model's arithmetic
+    precision: str = "32-true"  # of a model, see :mod:`enhance.nn.precision`
 
 
 def find_systems(models: Sequence[str], estimates: Sequence[str], precision: str = "32-true") -> list[System]:
@@ -105,7 +105,7 @@ def _folder(text: str) -> System:
 
 
 def identity(system: System) -> str:
-    """What changes when the system changes: a hash of the checkpoints, or of the estimates' sizes and times."""
+    """What changes when the system does: a hash of checkpoints and precision, or of the estimates' sizes and times."""
     if system.kind == "mixture":
         return ""
     digest = hashlib.sha256()

@@ -120,7 +120,7 @@ def _summary(bench: Bench, records: list[Record]) -> Summary:
     request = bench.request
     seconds = {record.clip: record.seconds for record in records if record.system == UNTOUCHED}
     about = {**bench.about, "seconds": sum(seconds.values())}
-    foot = footer(["enhance", *sys.argv[1:]], bench.job.device, request.jobs)
+    foot = footer(["enhance", *sys.argv[1:]], bench.job.device, request.jobs, request.precision)
     return summarise(records, bench.systems, bench.clips, bench.job.metrics, request.by, about, foot)
 
 

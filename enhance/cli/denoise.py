@@ -28,7 +28,7 @@ AHEAD = 1000  # files that are looked at before the first is written
 PRECISION = typer.Option(
     "32-true",
     "--precision",
-    help="32-true, or bf16-mixed: faster where the processor has bfloat16, less exact.",
+    help="32-true: float32; bf16-mixed: bfloat16, faster on processors that have it, less exact.",
 )
 JOBS = typer.Option(
     None, "--jobs", "-j", min=1, help="Files at a time, one thread each; by default 1, or what the cluster takes."
@@ -96,6 +96,7 @@ def denoise(
 
     check_listen(listen)
     run = runner(engine, address, jobs, device)
+    device = "cpu" if engine == "ray" else device  # which then is what is checked here, too
     settings = Settings(model, device, strength, prevent_clipping, linked=linked, listen=listen, precision=precision)
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)

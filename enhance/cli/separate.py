@@ -82,7 +82,7 @@ def separate(
         check_wiener(network)
     settings = Settings(
         chosen,
-        device,
+        "cpu" if engine == "ray" else device,
         prevent_clipping=prevent_clipping,
         blend=blend is not None,
         wiener=wiener,

@@ -94,7 +94,7 @@ class Chunked:
         waves = estimates[0] if self.joint else estimates[:, :, 0].transpose(0, 1)  # (S, channels, T)
         if self.mono:
             waves = waves.mean(1, keepdim=True)
-        return waves.flatten(0, 1).cpu().numpy()
+        return waves.flatten(0, 1).float().cpu().numpy()
 
 
 class ContextChunks(Chunked):

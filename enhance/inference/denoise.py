@@ -129,8 +129,8 @@ def denoise(
     model. ``strength`` from 0 to 1 mixes input and result. Channels are cleaned one by one unless they are ``linked``:
     then they share one mask, and a stereo picture stays as it is. A model with memory hears the first ``listen``
     seconds once before it begins (:mod:`enhance.models.listening`); ``None`` is what it was trained for, 0 begins at
-    once. With the ``precision`` ``bf16-mixed`` the network computes in bfloat16: faster where the processor has that,
-    and less exact.
+    once. The network computes in float32, with the ``precision`` ``bf16-mixed`` in bfloat16: faster on processors that
+    have it, and less exact.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
     channels)``, an unknown model or device, channels that the model does not take, a strength outside 0 to 1,
@@ -198,12 +198,15 @@ def _whole(
 @contextmanager
 def in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
     """The model on ``device`` and in evaluation mode, given back as it was."""
-    training, home = model.training, next((weight.device for weight in model.parameters()), device)
+    modes = {module: module.training for module in model.modules()}
+    home = next((weight.device for weight in model.parameters()), device)
     model.eval().to(device)
     try:
         yield
     finally:
-        model.train(training).to(home)
+        for module, training in modes.items():
+            module.training = training
+        model.to(home)
 
 
 def two_seconds(wave: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise EnhanceError(f"--precision {precision}: unknown", f"take one of {', '.join(PRECISIONS)}")
     if precision == "bf16-mixed" and not has_bfloat16(device.type):
         what = f"--precision {precision}: the {device.type} device has no bfloat16 arithmetic"
-        raise EnhanceError(what, "leave it out")
+        raise EnhanceError(what, "take 32-true, the default")
 
 
 def with_precision(model: nn.Module, precision: str) -> nn.Module:
@@ -36,7 +36,7 @@ def with_precision(model: nn.Module, precision: str) -> nn.Module:
 
 
 class MixedPrecision(nn.Module):
-    """A model under autocast to bfloat16: it takes and gives float32, and declares what the model does."""
+    """A model under autocast to bfloat16, with all that it declares."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

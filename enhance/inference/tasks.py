@@ -78,7 +78,7 @@ class Settings:
     independent: bool = False  # channels are separated one by one
     linked: bool = False  # channels are denoised with one mask
     listen: float | None = None  # s that a model with memory hears before it begins, where that is not its own choice
-    precision: str = "32-true"  # of the model's arithmetic
+    precision: str = "32-true"  # see enhance.nn.precision
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,14 @@ def test_the_script_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import precision_table
 
     monkeypatch.setattr(precision, "RUNS", 1)
-    monkeypatch.setattr(precision.real_time_factors, "__defaults__", (0.2,))
     target = tmp_path / "found.json"
-    command = ["precision.py", SHIPPED, "--models", "dcunet-s", "--limit", 3, "--output", target]
+    command = ["precision.py", SHIPPED, "--models", "dcunet-s", "--limit", 3, "--minutes", 0.2, "--output", target]
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     precision.main()
     assert str(target) in capsys.readouterr().out
     found = json.loads(target.read_text())
     (row,) = found["rows"]
-    assert row["clips"] == 3
+    assert (row["clips"], found["minutes"]) == (3, 0.2)
     assert all(0 < value < 2 for value in row["rtf"].values())
     for metric, near in (("pesq_wb", 0.1), ("stoi", 0.01), ("si_sdr", 0.2)):
         mean, low, high = row[f"{metric}_more"]
