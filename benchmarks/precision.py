@@ -94,6 +94,7 @@ def main() -> None:
     found = {
         "data": arguments.data.name,
         "minutes": arguments.minutes,
+        "limit": arguments.limit,
         "code": code_version(),
         "processor": footer([], "cpu", 1)["device"],
         "rows": rows,

@@ -19,12 +19,13 @@ def page(found: dict[str, Any]) -> str:
             cells += [f"{row[metric][0]:.{digits - 1}f}", _more(row[f"{metric}_more"], digits)]
         lines.append(f"| {' | '.join(cells)} |")
     clips = " and ".join(sorted({str(row["clips"]) for row in found["rows"]}))
-    data = found["data"]
+    data, limit = found["data"], f" --limit {found['limit']}" if found["limit"] else ""
     return f"""# bfloat16
 
-`enhance denoise --precision bf16-mixed` against the default, `32-true` (`python benchmarks/precision.py {data}`;
-{found["processor"]}). RTF is processor time on one thread over duration, of {found["minutes"]:g} minutes;
-scores are of {clips} pairs of {data}, and more is paired, with 95 % intervals over clips.
+`enhance denoise --precision bf16-mixed` against the default, `32-true`
+(`python benchmarks/precision.py {data}{limit}`; {found["processor"]}). RTF is processor time on one thread over
+duration, of {found["minutes"]:g} minutes; scores are of {clips} pairs of {data}; more is paired, with 95 % intervals
+over clips.
 
 {chr(10).join(lines)}
 """

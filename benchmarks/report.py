@@ -12,6 +12,7 @@ from typing import Any
 
 import by_kind_table
 import listen_table
+import precision_table
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
@@ -51,7 +52,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
-    "hybrid": "research: a waveform module before the network of `dcunet-m`; it hears too far ahead for live sound",
+    "hybrid": "research: a waveform module before a larger `dcunet-m`; it hears too far ahead for live sound",
     "hybrid-dcunet": "files, a waveform module with a Deep Complex U-Net behind it, to be compared with its halves",
     "hybrid-l": "the same, larger, with a GPU and much data",
     "waveform": "to compare `hybrid-dcunet` with: its cost, one module",
@@ -357,6 +358,7 @@ def main() -> None:
         RESULTS / "care.md": care(),
         RESULTS / "stereo_denoise.md": stereo(),
         RESULTS / "listen.md": listen_table.page(read("listen")),
+        RESULTS / "precision.md": precision_table.page(read("precision")),
         RESULTS / "by_kind.md": by_kind_table.page(read("by_kind")),
         RESULTS / "models.md": f"# Models\n\n{models}\n",
         RESULTS / "footprint.md": f"# Time and memory\n\n{footprint()}\n",

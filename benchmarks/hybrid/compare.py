@@ -6,7 +6,8 @@ usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
 scored the untouched mixture, the hybrid whose second module gets the mixture in place of the first one's estimate, and
 the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer
-training (enhance/training/validate.py). With --pairs the checkpoints are also scored by
+training (enhance/training/validate.py). ``waveform`` may be a hybrid whose last run trained its waveform module alone:
+then it is that module. With --pairs the checkpoints are also scored by
 `enhance bench` on pairs of files that neither training nor validation has seen. Writes results.json, README.md and
 differences.png into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
 
@@ -44,7 +45,8 @@ from enhance.console import progress
 from enhance.data.store import Store
 from enhance.errors import EnhanceError
 from enhance.files import replacing
-from enhance.models.checkpoint import load_model, read_header
+from enhance.models import constructor_arguments, create
+from enhance.models.checkpoint import load_model, read_header, save
 from enhance.models.cost import macs_per_second, parameters
 from enhance.models.provenance import audio_hours, hours, steps
 from enhance.training.setup import code_version
@@ -239,6 +241,27 @@ def checkpoints(given: list[str]) -> dict[str, Path]:
     return files
 
 
+def alone(name: str, path: Path, folder: Path) -> Path:
+    """The checkpoint of a waveform module that a hybrid's own last run trained, written into ``folder``; others' own.
+
+    Its hours are those of that run.
+    """
+    network: Any = load_model(path)
+    if name != HALVES[0] or len(parts := getattr(network, "parts", {})) < 2:
+        return path
+    header = read_header(path)
+    provenance = header["provenance"]
+    if {stage["train"] for stage in provenance["recipe"]["stages"]} != {name}:
+        raise EnhanceError(f"{path}: its last run trained more than its module {name!r}", "give that of its stage")
+    options = {name: header["arguments"][name]}
+    module: Any = create(name, **options)
+    module.parts[name].load_state_dict(parts[name].state_dict())
+    recipe = {**provenance["recipe"], "model": name, "model_options": options}
+    own = {**provenance, "recipe": recipe, "init": None, "valid": {}}
+    save(folder / f"{name}.safetensors", module, constructor_arguments(name, **options), own)
+    return folder / f"{name}.safetensors"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
@@ -254,10 +277,12 @@ def main() -> None:
         if not arguments.report:
             if arguments.data is None:
                 parser.error("DATA is missing")
-            files = checkpoints(arguments.checkpoints)
-            found = compare(arguments.data, files, arguments.clips, arguments.seconds, arguments.jobs)
-            if arguments.pairs:
-                found["pairs"] = score_pairs(arguments.pairs, files, arguments.jobs)
+            with tempfile.TemporaryDirectory() as folder:
+                files = checkpoints(arguments.checkpoints)
+                files = {name: alone(name, path, Path(folder)) for name, path in files.items()}
+                found = compare(arguments.data, files, arguments.clips, arguments.seconds, arguments.jobs)
+                if arguments.pairs:
+                    found["pairs"] = score_pairs(arguments.pairs, files, arguments.jobs)
             with replacing(arguments.output / RESULTS) as temporary:
                 temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         for written in write_report(arguments.output):

@@ -28,8 +28,8 @@ from enhance.models.listening import checked, heard
 
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
-        "waveform": {"widths": [64, 72, 88], "dilations": DILATIONS},
-        "compact": {**compact.PRESETS["dcunet-m"], "floor": 0.01, "lookahead": 12, "listen": 0.0},
+        "waveform": {"widths": [32, 56, 80], "dilations": DILATIONS},
+        "compact": {**compact.PRESETS["dcunet-m"], "blocks": 6, "floor": 0.01, "lookahead": 12, "listen": 0.0},
         "listen": 4.0,
     },
 }

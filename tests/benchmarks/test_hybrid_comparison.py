@@ -19,7 +19,8 @@ from toys import Gain
 from enhance import audio
 from enhance.errors import EnhanceError
 from enhance.models import constructor_arguments, create, presets
-from enhance.models.checkpoint import save
+from enhance.models import provenance as provenance_of
+from enhance.models.checkpoint import load_model, read_header, save
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "hybrid"
 NAMES = ("kinds", "tables", "compare")
@@ -171,6 +172,28 @@ def test_a_hybrid_that_corrects_has_no_deaf_counterpart(bench, tmp_path):
     recipe = {"recipe": {"model": "hybrid"}}
     save(tmp_path / "a.safetensors", create("hybrid", **options), constructor_arguments("hybrid", **options), recipe)
     assert bench.compare.deaf(tmp_path / "a.safetensors") is None
+
+
+def test_a_waveform_module_is_taken_out_of_the_hybrid_that_trained_it(bench, tmp_path):
+    hybrid = create("hybrid")
+    torch.nn.init.normal_(hybrid.waveform.up[0].weight, std=0.1)
+    recipe = {"model": "hybrid", "seed": 7, "stages": [{"train": "waveform", "steps": 9, "lr": None}]}
+    start = {"recipe": {"model": "dcunet-m", "seed": 1}, "step": 100, "hours": 3.0, "init": None}
+    provenance = {"recipe": recipe, "step": 9, "hours": 0.5, "init": [start], "valid": {"score": 1.0}}
+    path = tmp_path / "first.safetensors"
+    save(path, hybrid, constructor_arguments("hybrid"), provenance)
+    assert bench.compare.alone("hybrid", path, tmp_path) == path
+    cut = bench.compare.alone("waveform", path, tmp_path)
+    wave = torch.randn(1, 1, 4000)
+    with torch.inference_mode():
+        assert torch.equal(load_model(cut)(wave), hybrid.eval().waveform(wave))
+    own = read_header(cut)["provenance"]
+    assert (provenance_of.hours(own), provenance_of.steps(own), own["recipe"]["model"]) == (0.5, 9, "waveform")
+    assert bench.compare.alone("waveform", cut, tmp_path) == cut
+    recipe["stages"].append({"train": "all", "steps": 9, "lr": None})
+    save(path, hybrid, constructor_arguments("hybrid"), provenance)
+    with pytest.raises(EnhanceError, match="trained more than its module 'waveform'"):
+        bench.compare.alone("waveform", path, tmp_path)
 
 
 @pytest.mark.slow

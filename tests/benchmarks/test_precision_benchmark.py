@@ -36,5 +36,6 @@ def test_the_script_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert low <= mean <= high
     row |= {"rtf": {"32-true": 0.03, "bf16-mixed": 0.02}, "stoi_more": [-0.0001, -0.0002, 0.00004]}
     text = precision_table.page(found)
+    assert f"precision.py {SHIPPED.name} --limit 3`" in text
     assert "| dcunet-s | 0.030 | 0.020 | 1.50 |" in text
     assert "| −0.0001 (−0.0002 to +0.0000) |" in text
