@@ -56,12 +56,14 @@ class Step(nn.Module):
 
 
 def flatten(state: Any, name: str = "") -> dict[str, Tensor]:
-    """The tensors in dataclasses, lists and tuples in one another, named by their place.
+    """The tensors in dataclasses, lists and tuples in one another, named by their place; ``None`` is nothing.
 
     EnhanceError for anything else: a number, for instance, would become a constant of the graph.
     """
     if isinstance(state, Tensor):
         return {name or "state": state}
+    if state is None:
+        return {}
     found: dict[str, Tensor] = {}
     for key, value in _parts(state, name).items():
         found |= flatten(value, f"{name}.{key}" if name else key)
@@ -72,6 +74,8 @@ def unflatten(like: Any, tensors: Iterator[Tensor]) -> Any:
     """What :func:`flatten` took apart, built as ``like`` from tensors in its order."""
     if isinstance(like, Tensor):
         return next(tensors)
+    if like is None:
+        return None
     parts = {key: unflatten(value, tensors) for key, value in _parts(like, "").items()}
     return type(like)(**parts) if dataclasses.is_dataclass(like) else type(like)(parts.values())
 

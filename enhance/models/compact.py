@@ -10,6 +10,8 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
 5. With a ``lookahead``, bands also hear so many of the frames that follow theirs before the blocks see them (a row
    convolution, Amodei et al. 2016, "Deep Speech 2", arXiv 1512.02595, section 3.7), and the output is as much later.
+   With a ``time_stride`` s the blocks, where most of the time goes, hear every s-th frame alone; the decoders get what
+   lies between their outputs, and the encoders' skips of every frame.
 6. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
    (equation of the paper's BDT, times a bound) unless ``mask`` says otherwise: at the start of training it is one over
    the number of sources everywhere, so that an untrained network leaves its input alone. With several ``inputs`` each
@@ -94,6 +96,7 @@ class MaskNet(nn.Module):
         floor: float = 0.0,
         lookahead: int = 0,
         inputs: int = 1,
+        time_stride: int = 1,
     ) -> None:
         super().__init__()
         signals = channels * inputs  # that are seen together
@@ -102,13 +105,13 @@ class MaskNet(nn.Module):
         self.compression = compression
         self.bound = bound
         self.hidden = hidden
-        self.bands = bins // 2 ** len(widths)
+        self.bands, self.width = bins // 2 ** len(widths), widths[-1]
         self.encoders = nn.ModuleList(BandConv(a, b) for a, b in zip(layers, widths, strict=True))
         self.band_embedding = nn.Parameter(torch.zeros(self.bands, widths[-1]))
         self.blocks = nn.ModuleList(
             TimeFrequencyBlock(widths[-1], self.bands, hidden, recurrence) for _ in range(blocks)
         )
-        self.lookahead = lookahead
+        self.lookahead, self.time_stride = lookahead, time_stride
         if lookahead:
             self.ahead = nn.Linear(lookahead * widths[-1], widths[-1], bias=False)
             nn.init.zeros_(self.ahead.weight)
@@ -131,37 +134,56 @@ class MaskNet(nn.Module):
             self.head.bias.unflatten(0, (-1, inputs, 2))[:, 1:] = 0.0
             self.head.bias.unflatten(0, (-1, inputs, 2))[:, 0] = torch.tensor(start)
 
-    def forward(self, spectra: Tensor, state: list[State], masked: bool = True) -> tuple[Tensor, list[State]]:
-        """Spectra ``(N, R, F, C * I, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and states.
+    def forward(
+        self, spectra: Tensor, state: list[State], masked: bool = True, held: Tensor | None = None
+    ) -> tuple[Tensor, list[State], Tensor | None]:
+        """Spectra ``(N, R, F, C * I, 2)``, real and imaginary part last, to masked ``(N, R, F, S, C, 2)``, and memory.
 
         Of each channel the I inputs are next to each other. With a lookahead the last frames are only listened to: so
-        many fewer are masked. Where the states are all that is wanted, none are, and bands are given in their place.
+        many fewer are masked. The memory is the states of the blocks and, with stride, the bands ``(1, R, K, C)`` that
+        they ended with, which are ``held`` for the next frames; where none are, the first ones take their place. Where
+        states are all that is wanted, nothing is masked or held, and bands are given in place of masked spectra.
         """
-        x, features, skips = self._encode(spectra)
-        frames = len(x)
+        stride = self.time_stride
+        if not masked:
+            spectra, stride = spectra[stride - 1 :: stride], 1
+        x, features, skips = self._encode(spectra, stride)
+        frames = stride * len(x)
         new_state = []
         for block, previous in zip(self.blocks, state, strict=True):
             x, last = block(x, previous)
             new_state.append(last)
         if not masked:
-            return x, new_state
-        return self._decode(x, features[:frames], [skip[:frames] for skip in skips], spectra[:frames]), new_state
+            return x, new_state, None
+        between = x if stride == 1 else self._between(x[:1] if held is None else held, x)
+        decoded = self._decode(between, features[:frames], [skip[:frames] for skip in skips], spectra[:frames])
+        return decoded, new_state, x[-1:] if stride > 1 else None
 
     # What is before and after the recurrence, which a compiler leaves out, are functions: each is then compiled whole.
 
-    def _encode(self, spectra: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The bands ``(N, R, K, C)`` that the blocks begin with, the input's features and the encoders' outputs."""
+    def _encode(self, spectra: Tensor, stride: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The bands ``(N / stride, R, K, C)`` that the blocks begin with, the input's features, the encoders' outputs.
+
+        Of each ``stride`` frames the blocks hear the last.
+        """
         features = self._compress(spectra[:, :, :-1]).flatten(-2)  # (N, R, bins, 3 C)
         x = features
         skips = []
         for encoder in self.encoders:
             x = encoder(x)  # (N, R, K, C), K halved
             skips.append(x)
+        x = x[stride - 1 :: stride]
         if self.lookahead:
             frames = len(x) - self.lookahead
             following = torch.cat([x[n + 1 : n + 1 + frames] for n in range(self.lookahead)], dim=-1)
             x = x[:frames] + self.ahead(following)
         return x + self.band_embedding, features, skips
+
+    def _between(self, held: Tensor, x: Tensor) -> Tensor:
+        """``(N, R, K, C)`` and what was before it, to ``(N * time_stride, R, K, C)``: linear in between."""
+        before = torch.cat((held, x[:-1]))
+        shares = [(n + 1) / self.time_stride for n in range(self.time_stride - 1)]
+        return torch.stack([before + share * (x - before) for share in shares] + [x], dim=1).flatten(0, 1)
 
     def _decode(self, x: Tensor, features: Tensor, skips: list[Tensor], spectra: Tensor) -> Tensor:
         """The masked spectra of what the blocks make of the bands."""
@@ -200,6 +222,7 @@ class StreamState:
     history: Tensor  # the last samples of the inputs, (rows * I, latency)
     overlap: Tensor  # what the last frames add to the next samples of the output, (rows, S, n_fft - hop)
     lstm: list[State]
+    held: Tensor | None = None  # with a time_stride the bands that the blocks ended with
 
 
 @dataclass
@@ -209,7 +232,7 @@ class RestartedState(StreamState):
     A class of its own, since the state of a stream that begins without is tensors alone, as an exported model's is.
     """
 
-    silent: int
+    silent: int = 0
 
 
 def _silent(state: StreamState) -> int:
@@ -222,10 +245,12 @@ class CompactUNet(nn.Module):
     Channels are independent; with ``channels`` above one, so many are seen together, as in music, and each has masks of
     its own. With ``consistent`` the estimates of several sources sum to the mixture. Of the mixture the share ``floor``
     always stays, 0.01 for -40 dB: a mask M becomes ``floor + (1 - floor) M``. With ``inputs`` above one it also takes
-    estimates ``(B, S, C, T)`` of a model before it, S = ``inputs - 1``. The model looks ahead no further
-    than one window and ``lookahead`` frames: ``latency`` is ``n_fft - hop + lookahead * hop`` samples, and a chunk is a
-    multiple of ``block = hop`` (``n_fft / 2`` unless given; it divides ``n_fft``). In a whole signal it hears the first
-    ``listen`` seconds once before it begins (:mod:`enhance.models.listening`).
+    estimates ``(B, S, C, T)`` of a model before it, S = ``inputs - 1``. ``hop`` divides ``n_fft``, of which it is half
+    unless given; the blocks hear a frame in ``time_stride``, so that a chunk is a multiple of
+    ``block = hop * time_stride``. The model looks ahead no further than one window and ``lookahead`` of the frames that
+    the blocks hear: ``latency`` is ``n_fft - hop + lookahead * block`` samples. In a whole signal it hears the first
+    ``listen`` seconds once before it begins (:mod:`enhance.models.listening`). Raises EnhanceError for a floor that is
+    no share, and for a ``time_stride`` below 1.
     """
 
     def __init__(
@@ -247,18 +272,21 @@ class CompactUNet(nn.Module):
         lookahead: int = 0,
         inputs: int = 1,
         listen: float = 0.0,
+        time_stride: int = 1,
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
         if not 0 <= floor < 1:
             raise EnhanceError(f"CompactUNet: floor = {floor}", "give a share of the mixture: 0 or more, and below 1")
+        if time_stride < 1:
+            raise EnhanceError(f"CompactUNet: time_stride = {time_stride}", "give 1, or how many frames are to be one")
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.consistent = consistent
         self.channels = channels
-        self.n_fft = n_fft
-        self.block = hop or n_fft // 2
-        self.overlap = n_fft - self.block
+        self.n_fft, self.hop = n_fft, hop or n_fft // 2
+        self.block = self.hop * time_stride
+        self.overlap = n_fft - self.hop
         self.latency = self.overlap + lookahead * self.block
         self.listen = checked(listen)
         self.net = MaskNet(
@@ -275,6 +303,7 @@ class CompactUNet(nn.Module):
             floor,
             lookahead,
             inputs,
+            time_stride,
         )
         self.window: Tensor
         self.register_buffer("window", sqrt_hann(n_fft), persistent=False)
@@ -289,7 +318,7 @@ class CompactUNet(nn.Module):
 
     def following(self, length: int) -> int:
         """How many samples of silence the stream takes after a signal of that length to give all of it."""
-        return -length % self.block + self.latency
+        return -(length + self.latency) % self.block + self.latency
 
     def restarted(self, state: StreamState) -> StreamState:
         """That state at the beginning of a signal: what was heard is remembered, but none of it is still to come.
@@ -297,7 +326,7 @@ class CompactUNet(nn.Module):
         With a lookahead the first frames are of the silence before the signal. They do not reach the memory.
         """
         none = torch.zeros_like(state.history), torch.zeros_like(state.overlap)
-        return RestartedState(*none, state.lstm, self.net.lookahead)
+        return RestartedState(*none, state.lstm, silent=self.net.lookahead)
 
     def stream(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The next ``(B, C, k * block)`` samples to as many of the estimate, ``latency`` samples earlier ones.
@@ -307,14 +336,14 @@ class CompactUNet(nn.Module):
         """
         batch, channels, length = chunk.shape
         x, state = self._joined(chunk, state, *earlier)
-        masked, lstm = self._masked(self._spectra(x), state)
-        synthesis = self.window * (2 * self.block / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
+        masked, lstm, held = self._masked(self._spectra(x), state)
+        synthesis = self.window * (2 * self.hop / self.n_fft)  # the squared windows sum to n_fft / (2 hop)
         masked = torch.view_as_complex(masked).permute(1, 4, 3, 2, 0).flatten(0, 1)  # (RC, S, F, N)
-        y = spectra_to_frames(masked, synthesis, self.block)  # (RC, S, n_fft - hop + T)
+        y = spectra_to_frames(masked, synthesis, self.hop)  # (RC, S, n_fft - hop + T)
         y = torch.cat((y[..., : self.overlap] + state.overlap, y[..., self.overlap :]), dim=-1)
-        kept = x[:, length:], y[..., length:], lstm
+        kept = x[:, length:], y[..., length:], lstm, held
         silent = _silent(state) - length // self.block
-        following = RestartedState(*kept, silent) if silent > 0 else StreamState(*kept)
+        following = RestartedState(*kept, silent=silent) if silent > 0 else StreamState(*kept)
         estimates = y[..., :length]
         if self.consistent:
             mixture = x[:: self.net.inputs, :length]  # as late as they are
@@ -324,20 +353,19 @@ class CompactUNet(nn.Module):
     def hear(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> StreamState:
         """What :meth:`stream` remembers, for less, since no estimate is made; to be :meth:`restarted`."""
         x, state = self._joined(chunk, state, *earlier)
-        _, lstm = self.net(self._spectra(x), state.lstm, masked=False)
+        _, lstm, _ = self.net(self._spectra(x), state.lstm, masked=False)
         return StreamState(x[:, chunk.shape[-1] :], state.overlap, lstm)
 
-    def _masked(self, spectra: Tensor, state: StreamState) -> tuple[Tensor, list[State]]:
+    def _masked(self, spectra: Tensor, state: StreamState) -> tuple[Tensor, list[State], Tensor | None]:
         """The masked spectra ``(N, R, F, S, C, 2)``, and the memory, which frames that are not to enter it do not."""
-        frames = len(spectra) - self.net.lookahead
+        stride = self.net.time_stride
+        frames = len(spectra) // stride - self.net.lookahead  # of the blocks
         silent = min(_silent(state), frames)
-        if not silent:
-            return self.net(spectra, state.lstm)
-        silence = spectra.new_zeros(silent, *spectra.shape[1:3], len(self.sources), self.channels, 2)
+        silence = spectra.new_zeros(silent * stride, *spectra.shape[1:3], len(self.sources), self.channels, 2)
         if silent == frames:
-            return silence, state.lstm
-        masked, lstm = self.net(spectra[silent:], state.lstm)
-        return torch.cat((silence, masked)), lstm
+            return silence, state.lstm, state.held
+        masked, lstm, held = self.net(spectra[silent * stride :], state.lstm, True, state.held)
+        return torch.cat((silence, masked)) if silent else masked, lstm, held
 
     def _joined(self, chunk: Tensor, state: StreamState | None, *earlier: Tensor) -> tuple[Tensor, StreamState]:
         """The inputs with the history before them, ``(RCI, latency + T)``, and the state, of the beginning if none."""
@@ -348,11 +376,12 @@ class CompactUNet(nn.Module):
             overlap = x.new_zeros(batch * channels, len(self.sources), self.overlap)
             rows = batch * channels // self.channels  # of the network: channels that are seen together are one
             lstm = zero_state(len(self.net.blocks), rows * self.net.bands, self.net.hidden, x)
-            state = StreamState(history, overlap, lstm)
+            bands = x.new_zeros(1, rows, self.net.bands, self.net.width) if self.net.time_stride > 1 else None
+            state = StreamState(history, overlap, lstm, bands)
         return torch.cat((state.history, x), dim=-1), state
 
     def _spectra(self, x: Tensor) -> Tensor:
         """What the network takes, ``(N, R, F, CI, 2)``, of ``(RCI, T)``."""
         signals = self.channels * self.net.inputs
-        spectra = frames_to_spectra(x, self.window, self.block).unflatten(0, (-1, signals))  # (R, CI, F, N)
+        spectra = frames_to_spectra(x, self.window, self.hop).unflatten(0, (-1, signals))  # (R, CI, F, N)
         return torch.view_as_real(spectra.permute(3, 0, 2, 1))

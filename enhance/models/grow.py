@@ -17,8 +17,10 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     New LSTM units keep their random input weights, but nothing hears them yet: the weights from them are zero,
     as are the last layers of new blocks, which are residual (after Chen et al. 2016, "Net2Net", arXiv
     1511.05641). Gradients reach those zeros first, then what is behind them. With more lookahead the function begins
-    as many frames of silence earlier. Sources are known by their names: new ones begin as in a new model, as do further
-    inputs, and ``consistent`` may differ. Raises ValueError where the two differ in anything else.
+    as many frames of silence earlier. With a larger ``time_stride``, and a ``hop`` that is as much smaller, its blocks
+    hear what they did, and the function is nearly kept: there are frames in between. Sources are known by their names:
+    new ones begin as in a new model, as do further inputs, and ``consistent`` may differ. Raises ValueError where the
+    two differ in anything else.
     """
     for name in ("n_fft", "block", "sample_rate", "channels"):
         if getattr(large, name) != getattr(small, name):
@@ -26,6 +28,8 @@ def grow(large: CompactUNet, small: CompactUNet) -> None:
     for name in ("compression", "bound", "mask", "floor"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
+    if large.net.time_stride < small.net.time_stride:
+        raise ValueError("time_stride is smaller")
     if large.net.inputs != small.net.inputs and (large.channels > 1 or small.net.inputs > 1):
         raise ValueError("inputs differ")
     if not set(small.sources) <= set(large.sources):

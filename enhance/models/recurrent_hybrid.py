@@ -29,8 +29,15 @@ from enhance.models.listening import checked, heard
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
         "waveform": {"widths": [32, 56, 80], "dilations": DILATIONS},
-        "compact": {**compact.PRESETS["dcunet-m"], "blocks": 6, "floor": 0.01, "lookahead": 12, "listen": 0.0},
-        "listen": 4.0,
+        "compact": {
+            **compact.PRESETS["dcunet-m"],
+            "hop": 128,
+            "time_stride": 2,
+            "floor": 0.01,
+            "lookahead": 12,
+            "listen": 0.0,
+        },
+        "listen": 3.0,
     },
 }
 ORDERS = ("waveform-spectrogram", "spectrogram-waveform")

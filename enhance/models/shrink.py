@@ -25,7 +25,7 @@ def shrink(small: CompactUNet, large: CompactUNet) -> None:
     for name in ("n_fft", "block", "sample_rate", "sources"):
         if getattr(large, name) != getattr(small, name):
             raise ValueError(f"{name} differs")
-    for name in ("compression", "bound", "mask", "lookahead"):
+    for name in ("compression", "bound", "mask", "lookahead", "time_stride"):
         if getattr(large.net, name) != getattr(small.net, name):
             raise ValueError(f"{name} differs")
     if len(small.net.blocks) > len(large.net.blocks) or small.net.hidden > large.net.hidden:

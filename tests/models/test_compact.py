@@ -19,6 +19,9 @@ OPTIONS = [
     {"recurrence": "mingru"},
     {"hop": 128, "recurrence": "mingru"},
     {"floor": 0.1},
+    {"hop": 128, "time_stride": 2},
+    {"hop": 64, "time_stride": 4, "lookahead": 3},
+    {"hop": 128, "time_stride": 3},
 ]
 
 
@@ -35,8 +38,9 @@ def test_the_stream_is_the_whole_later(options, settle):
     torch.manual_seed(1)
     model = settle(CompactUNet(**SMALL, **options))
     hop = options.get("hop", options.get("n_fft", 512) // 2)
-    latency = options.get("n_fft", 512) - hop + options.get("lookahead", 0) * hop
-    assert (model.block, model.latency) == (hop, latency)
+    block = hop * options.get("time_stride", 1)
+    latency = options.get("n_fft", 512) - hop + options.get("lookahead", 0) * block
+    assert (model.block, model.latency) == (block, latency)
     wave = 0.1 * torch.randn(2, 1, 20 * model.block, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         whole = model(wave)
@@ -65,7 +69,7 @@ def test_a_constant_mask_scales_and_turns_every_bin(mask, value, floor):
         model.net.head.weight.zero_()
         model.net.head.bias.copy_(torch.tensor([1.0, -0.5]))
         spectra = torch.randn(7, 2, 257, 1, 2, generator=torch.Generator().manual_seed(0))
-        masked, _ = model.net(spectra, [(torch.zeros(1, 64, 8),) * 2] * 2)
+        masked, *_ = model.net(spectra, [(torch.zeros(1, 64, 8),) * 2] * 2)
     wanted = torch.view_as_complex(spectra) * (floor + (1 - floor) * complex(*value))
     torch.testing.assert_close(torch.view_as_complex(masked), wanted[..., None, :], atol=1e-4, rtol=0)
 
@@ -85,6 +89,19 @@ def test_a_floor_that_is_no_share_is_named():
         CompactUNet(**SMALL, floor=1.5)
 
 
+def test_a_stride_over_no_frame_is_named():
+    with pytest.raises(EnhanceError, match="time_stride = 0"):
+        CompactUNet(**SMALL, time_stride=0)
+
+
+def test_between_two_frames_of_the_blocks_lies_the_mean_of_what_they_left():
+    net = CompactUNet(**SMALL, hop=64, time_stride=4).net
+    held, bands = torch.full((1, 2, 3, 4), 8.0), torch.stack([torch.full((2, 3, 4), value) for value in (4.0, 12.0)])
+    between = net._between(held, bands)
+    assert between.shape == (8, 2, 3, 4)
+    assert between[:, 1, 2, 3].tolist() == [7, 6, 5, 4, 6, 8, 10, 12]
+
+
 def test_an_unknown_mask_is_named():
     with pytest.raises(EnhanceError, match="mask = 'tanh': choose from polar, bdt, bdss, ubd, magnitude"):
         CompactUNet(**SMALL, mask="tanh")
@@ -98,7 +115,7 @@ def test_channels_seen_together_have_masks_of_their_own():
         model.net.head.weight.zero_()
         model.net.head.bias.copy_(torch.tensor([1.0, -0.5, -1.0, 0.5, 1.0, 0.5, 0.0, 0.0]))
         spectra = torch.randn(7, 3, 257, 2, 2, generator=torch.Generator().manual_seed(0))
-        masked, _ = model.net(spectra, [(torch.zeros(1, 96, 8),) * 2] * 2)
+        masked, *_ = model.net(spectra, [(torch.zeros(1, 96, 8),) * 2] * 2)
     wanted = torch.view_as_complex(spectra)[:, :, :, None] * torch.tensor(values).reshape(2, 2)
     torch.testing.assert_close(torch.view_as_complex(masked), wanted, atol=1e-4, rtol=0)
 

@@ -43,6 +43,23 @@ def test_growing_keeps_the_function_and_every_new_weight_learns_within_two_steps
     assert not still
 
 
+def test_with_frames_in_between_the_blocks_hear_what_they_did():
+    small = trained_like(**SMALL, lookahead=2)
+    large = CompactUNet(**SMALL, lookahead=2, hop=128, time_stride=2).eval()
+    grow(large, small)
+    wave = 0.1 * torch.randn(2, 1, 40 * 256)
+    with torch.no_grad():
+        (estimate, before), (finer, after) = small.stream(wave, None), large.stream(wave, None)
+    for states, others in zip(before.lstm, after.lstm, strict=True):
+        torch.testing.assert_close(states, others, atol=1e-6, rtol=1e-5)
+    late = large.latency - small.latency
+    assert late == 128
+    difference = (finer[..., late:] - estimate[..., :-late]).square().mean() / estimate.square().mean()
+    assert 0 < difference < 0.1
+    with pytest.raises(ValueError, match="time_stride"):
+        grow(small, large)
+
+
 def test_a_further_input_is_not_heard_at_first_and_then_learns():
     small = trained_like(**SMALL, floor=0.01)
     large = CompactUNet(**SMALL, floor=0.01, inputs=2)
