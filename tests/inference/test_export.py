@@ -24,6 +24,7 @@ from enhance.errors import EnhanceError
 from enhance.inference.denoise import denoise
 from enhance.inference.export import check_packages, export_onnx, flatten, largest_difference, unflatten
 from enhance.models.checkpoint import load_model
+from enhance.models.compact import CompactUNet
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 class Memory:
     line: Tensor
     layers: list[tuple[Tensor, Tensor]]
+    nothing: Tensor | None = None
 
 
 def memory(first: float) -> Memory:
@@ -58,6 +60,7 @@ def test_states_are_taken_apart_and_put_together():
     again = unflatten(memory(10), iter(parts.values()))
     assert isinstance(again, Memory)
     assert isinstance(again.layers[1], tuple)
+    assert again.nothing is None
     assert all(a is b for a, b in zip(flatten(again).values(), parts.values(), strict=True))
     assert list(flatten(torch.zeros(1))) == ["state"]
     with pytest.raises(
@@ -80,6 +83,18 @@ def test_other_models_that_stream(model: Late, tmp_path: Path):
     assert [value.name for value in session.get_inputs()] == ["chunk", *shapes]
     assert [value.name for value in session.get_outputs()] == ["estimates", *(f"next.{name}" for name in shapes)]
     assert [value.shape for value in session.get_inputs()[1:]] == list(shapes.values())
+
+
+def test_a_compact_model_with_frames_between_those_of_its_blocks(tmp_path: Path):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    model = CompactUNet(widths=[4, 4, 4], hidden=4, blocks=1, hop=128, time_stride=2)
+    torch.nn.init.normal_(model.net.head.weight, std=0.5)
+    export_onnx(model.eval(), "runs/toy.safetensors", tmp_path / "toy.onnx")
+    about = onnxruntime.InferenceSession(tmp_path / "toy.onnx").get_modelmeta().custom_metadata_map
+    assert (about["block"], about["latency"]) == ("256", "384")
+    assert json.loads(about["state"])["held"] == [1, 1, 32, 4]
 
 
 class Bessel(Late):
