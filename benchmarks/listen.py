@@ -38,7 +38,7 @@ from enhance.training.validate import PLAIN, SEED
 from enhance.training.validate_sources import mixtures
 
 RESULTS = Path(__file__).parent / "results" / "listen.json"
-SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
+SECONDS = (0.0, 1.0, 2.0, 3.0, 4.0, 8.0)
 LONG, BEGINNING = 8.0, 2.0  # s, of a clip, and of its first part
 SNR = 5.0
 EPOCH = 22  # of the mixer's key

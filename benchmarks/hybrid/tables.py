@@ -41,30 +41,29 @@ TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
 
 The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. All but
-`waveform` come from the weights of `dcunet-m` of 15.1 h (`runs/start` here). `waveform` is the hybrid's first module,
-trained alone, and `spectrogram` the shipped `dcunet-m`, trained on alone. `hybrid-own` was trained on behind `waveform`
-and has one block more. Each run's result is the mean of its last weights, of their moving average and of those that it
-began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first step. `hybrid` is the shipped one, the mean of
-`hybrid-own` and of `waveform` with `spectrogram` behind it.
+`waveform` come from the weights of `dcunet-m` of 16.1 h (`runs/start` here). `waveform` is the hybrid's first module,
+trained alone, `spectrogram` the shipped `dcunet-m`, trained on alone, and `hybrid-own` was trained on behind `waveform`
+for as long, with frames in between those that its blocks hear. Of both the result is the mean of the last weights, of
+their moving average and of those that the run began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first
+step. `hybrid` is the shipped one, the mean of `hybrid-own` and of `waveform` with `spectrogram` behind it.
 
 ```sh
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="waveform", steps=1400, lr=2e-3}]' \\
-    --set optim.steps=1400 --set seed=19 --set name=first \\
+    --set optim.steps=1400 --set seed=24 --set name=first \\
     --set 'init={spectrogram="runs/start/best.safetensors"}'
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1750}]' \\
-    --set optim.steps=1750 --set init=runs/first/last.safetensors --set seed=20
-enhance train recipes/open-speech/dcunet-m.toml --set init=runs/start/best.safetensors --set optim.lr=7e-4 \\
-    --set optim.steps=1500 --set seed=17
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1200}]' \\
+    --set 'init={waveform="runs/first/last.safetensors", spectrogram="runs/start/best.safetensors"}' \\
+    --set optim.steps=1200 --set seed=25
+enhance train recipes/open-speech/dcunet-m.toml --set init=runs/start/best.safetensors --set optim.lr=6e-4 \\
+    --set optim.steps=2350 --set seed=22
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/first/last.safetensors \\
     spectrogram=dcunet-m.safetensors hybrid=hybrid.safetensors hybrid-own=own.safetensors --pairs vbdemand_p232 \\
     --output benchmarks/hybrid/trained
 ```
 
-Hours and steps are those of all runs that led to a checkpoint, each once. `hybrid-own` has had as much time as
-`dcunet-m` after a further run, to 16.7 h, which validation did not find better than `spectrogram`
-(`benchmarks/results/dcunet-m-validation-10.jsonl`). Checkpoints were chosen by validation on other clips of the same
-held-out speakers and noises. Both hear the first 4 s before they start, and the hybrid's second module hears 12 frames
-ahead, `dcunet-m` 4.
+Hours and steps are those of all runs that led to a checkpoint, each once. Checkpoints were chosen by validation on
+other clips of the same held-out speakers and noises. Hybrids hear the first 3 s before they start, `spectrogram` 4 s;
+the second module of a hybrid hears 12 frames ahead, `dcunet-m` 4.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
