@@ -235,6 +235,11 @@ class RestartedState(StreamState):
     silent: int = 0
 
 
+def _whole(value: object) -> bool:
+    """Whether it is a whole number above zero: a recipe may give anything."""
+    return isinstance(value, int) and value > 0
+
+
 def _silent(state: StreamState) -> int:
     return state.silent if isinstance(state, RestartedState) else 0
 
@@ -250,7 +255,7 @@ class CompactUNet(nn.Module):
     ``block = hop * time_stride``. The model looks ahead no further than one window and ``lookahead`` of the frames that
     the blocks hear: ``latency`` is ``n_fft - hop + lookahead * block`` samples. In a whole signal it hears the first
     ``listen`` seconds once before it begins (:mod:`enhance.models.listening`). Raises EnhanceError for a floor that is
-    no share, and for a ``time_stride`` below 1.
+    no share, a ``hop`` that is no such part and a ``time_stride`` that is no whole number above zero.
     """
 
     def __init__(
@@ -278,13 +283,16 @@ class CompactUNet(nn.Module):
         check_consistent(consistent, sources)
         if not 0 <= floor < 1:
             raise EnhanceError(f"CompactUNet: floor = {floor}", "give a share of the mixture: 0 or more, and below 1")
-        if time_stride < 1:
-            raise EnhanceError(f"CompactUNet: time_stride = {time_stride}", "give 1, or how many frames are to be one")
+        hop = n_fft // 2 if hop is None else hop
+        if not _whole(hop) or n_fft % hop or hop > n_fft // 2:
+            raise EnhanceError(f"CompactUNet: hop = {hop!r}", f"give a half of n_fft = {n_fft}, or a smaller part")
+        if not _whole(time_stride):
+            raise EnhanceError(f"CompactUNet: time_stride = {time_stride!r}", "give 1, or 2 for every other frame")
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.consistent = consistent
         self.channels = channels
-        self.n_fft, self.hop = n_fft, hop or n_fft // 2
+        self.n_fft, self.hop = n_fft, hop
         self.block = self.hop * time_stride
         self.overlap = n_fft - self.hop
         self.latency = self.overlap + lookahead * self.block

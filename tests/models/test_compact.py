@@ -89,9 +89,17 @@ def test_a_floor_that_is_no_share_is_named():
         CompactUNet(**SMALL, floor=1.5)
 
 
-def test_a_stride_over_no_frame_is_named():
-    with pytest.raises(EnhanceError, match="time_stride = 0"):
-        CompactUNet(**SMALL, time_stride=0)
+@pytest.mark.parametrize("name", ["hop", "time_stride"])
+@pytest.mark.parametrize("value", [0, -128, 2.5, "x"])
+def test_what_is_no_number_of_samples_or_frames_is_named(name, value):
+    with pytest.raises(EnhanceError, match=f"{name} = {value!r}: give "):
+        CompactUNet(**SMALL, **{name: value})
+
+
+@pytest.mark.parametrize("hop", [100, 384, 512])
+def test_a_hop_whose_windows_do_not_sum_to_one_is_refused(hop):
+    with pytest.raises(EnhanceError, match=f"hop = {hop}: give a half of n_fft = 512, or a smaller part"):
+        CompactUNet(**SMALL, hop=hop)
 
 
 def test_between_two_frames_of_the_blocks_lies_the_mean_of_what_they_left():
