@@ -8,8 +8,8 @@ out, encoder and decoder are joined by skips), in real arithmetic and with a mem
 2. Three convolutions over frequency halve 256 bins to 32 bands (the Nyquist bin takes its neighbour's mask).
 3. Blocks of an LSTM (or a MinGRU) along time, shared by the bands, and an MLP across bands.
 4. Three transposed convolutions back to 256 bins, each with a skip from its encoder.
-5. With a ``lookahead``, bands also hear so many of the frames that follow theirs before the blocks see them (a row
-   convolution, Amodei et al. 2016, "Deep Speech 2", arXiv 1512.02595, section 3.7), and the output is as much later.
+5. With a ``lookahead``, bands also hear so many of the frames that follow theirs before the blocks see them
+   (:class:`~enhance.nn.recurrent.RowConv`), and the output is as much later.
    With a ``time_stride`` s the blocks, where most of the time goes, hear every s-th frame alone; the decoders get what
    lies between their outputs, and the encoders' skips of every frame.
 6. A complex mask for each source (and channel, where several are seen together), ``bound * tanh(|O|) * O / |O|``
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from enhance.errors import EnhanceError
 from enhance.models.listening import checked, heard
 from enhance.nn import masks
 from enhance.nn.consistency import check_consistent, mixture_consistent
-from enhance.nn.recurrent import BandConv, Recurrence, State, TimeFrequencyBlock, zero_state
+from enhance.nn.recurrent import BandConv, Recurrence, RowConv, State, TimeFrequencyBlock, zero_state
 from enhance.stft import frames_to_spectra, spectra_to_frames, sqrt_hann
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -113,8 +114,7 @@ class MaskNet(nn.Module):
         )
         self.lookahead, self.time_stride = lookahead, time_stride
         if lookahead:
-            self.ahead = nn.Linear(lookahead * widths[-1], widths[-1], bias=False)
-            nn.init.zeros_(self.ahead.weight)
+            self.ahead = RowConv(widths[-1], lookahead)
         self.decoders = nn.ModuleList(
             BandConv(a, b, up=True) for a, b in zip(reversed(widths), reversed(outputs), strict=True)
         )
@@ -174,9 +174,7 @@ class MaskNet(nn.Module):
             skips.append(x)
         x = x[stride - 1 :: stride]
         if self.lookahead:
-            frames = len(x) - self.lookahead
-            following = torch.cat([x[n + 1 : n + 1 + frames] for n in range(self.lookahead)], dim=-1)
-            x = x[:frames] + self.ahead(following)
+            x = x[: -self.lookahead] + self.ahead(x[1:])
         return x + self.band_embedding, features, skips
 
     def _between(self, held: Tensor, x: Tensor) -> Tensor:
@@ -194,12 +192,14 @@ class MaskNet(nn.Module):
         mask = torch.cat((mask, mask[:, :, -1:]), dim=2)  # (N, R, F, S, C * I, 2): the Nyquist bin as its neighbour
         re, im = spectra[..., None, :, 0], spectra[..., None, :, 1]
         m_re, m_im = mask[..., 0], mask[..., 1]
-        masked = torch.stack((re * m_re - im * m_im, re * m_im + im * m_re), dim=-1)
-        return masked if self.inputs == 1 else masked.unflatten(-2, (self.channels, self.inputs)).sum(-2)
+        products = re * m_re - im * m_im, re * m_im + im * m_re  # of a channel the inputs are next to each other
+        sums = [reduce(torch.add, (part[..., n :: self.inputs] for n in range(self.inputs))) for part in products]
+        return torch.stack(sums, dim=-1)
 
     def _compress(self, spectra: Tensor) -> Tensor:
         """Real and imaginary part with the modulus raised to ``compression``, and that modulus itself."""
-        modulus = (spectra.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+        re, im = spectra.split(1, dim=-1)
+        modulus = (re * re + im * im + 1e-12).sqrt()
         compressed = modulus.pow(self.compression)
         return torch.cat((spectra * (compressed / modulus), compressed), dim=-1)
 

@@ -115,6 +115,24 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 linear_recurrence.register_autograd(_backward, setup_context=_remember)
 
 
+class RowConv(nn.Module):
+    """A matrix for each of the ``frames`` in a row, and their sum: ``(N, R, K, C)`` to ``N - frames + 1`` of them.
+
+    The row convolution of Amodei et al. 2016, "Deep Speech 2", arXiv 1512.02595, section 3.7. It begins with zero.
+    """
+
+    def __init__(self, channels: int, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.weight = nn.Parameter(torch.zeros(channels, frames * channels))  # of each frame its channels in a row
+
+    def forward(self, x: Tensor) -> Tensor:
+        # As a convolution: a product with all of these frames would need them copied beside each other.
+        weight = self.weight.unflatten(1, (self.frames, -1)).transpose(1, 2)[..., None]  # (C, C, frames, 1)
+        image = x.flatten(1, 2).permute(2, 0, 1)[None]  # (1, C, N, R * K), channels last
+        return F.conv2d(image, weight)[0].permute(1, 2, 0).unflatten(1, x.shape[1:3])
+
+
 class BandConv(nn.Module):
     """Convolution over frequency, batch norm, PReLU: ``K`` bands to ``K / 2``, or transposed to ``2K``.
 

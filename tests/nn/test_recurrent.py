@@ -1,10 +1,10 @@
-"""The recurrence with gates that look at the input alone."""
+"""The recurrence with gates that look at the input alone, and the convolution over frames that follow."""
 
 from __future__ import annotations
 
 import torch
 
-from enhance.nn.recurrent import MinGRU, linear_recurrence
+from enhance.nn.recurrent import MinGRU, RowConv, linear_recurrence
 
 
 def test_linear_recurrence_is_the_loop_that_defines_it():
@@ -30,3 +30,13 @@ def test_mingru_in_two_parts_is_mingru_in_one():
     torch.testing.assert_close(last[0], end[0])
     gate, candidate, output = layer.project(x[0]).chunk(3, dim=-1)
     torch.testing.assert_close(whole[0], gate.sigmoid() * candidate * torch.nn.functional.silu(output))  # from h = 0
+
+
+def test_row_convolution_sums_what_a_matrix_makes_of_each_frame():
+    torch.manual_seed(0)
+    layer = RowConv(3, frames=4)
+    assert not layer.weight.any()
+    torch.nn.init.normal_(layer.weight)
+    x = torch.randn(9, 2, 5, 3)
+    side_by_side = torch.cat([x[n : n + 6] for n in range(4)], dim=-1)
+    torch.testing.assert_close(layer(x), side_by_side @ layer.weight.T)
