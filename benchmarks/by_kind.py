@@ -13,12 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import soundfile
+from by_kind_table import METRICS
 from compare import HERE, RESULTS, SCORES, bench, keep
 
+from enhance.bench.records import load
+from enhance.bench.summary import summarise
+from enhance.bench.systems import find_systems
 from enhance.console import progress
 from enhance.data.store import Store
 from enhance.models.checkpoint import shipped_denoisers
@@ -68,6 +74,19 @@ def score(kind: str, work: Path, python: Path | None, jobs: int) -> dict[str, An
     return found
 
 
+def together(work: Path, kinds: Iterable[str], models: list[str]) -> list[dict[str, Any]]:
+    """What the first of the models is better by than each of the others, on the clips of all these kinds."""
+    found = {kind: load(work / f"{kind}.jsonl")[1] for kind in kinds}
+    records = [
+        replace(record, clip=f"{kind}/{record.clip}")
+        for kind, scored in found.items()
+        for record in scored
+        if record.system in models
+    ]
+    systems = find_systems(models, [])[1:]  # without the untouched mixture
+    return summarise(records, systems, [], list(METRICS), None, {}, {})["comparisons"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
@@ -84,6 +103,7 @@ def main() -> None:
     write_pairs(store, arguments.clips, work)
     kinds = {kind: score(kind, work, arguments.peers, arguments.jobs) for kind in KINDS if (work / kind).exists()}
     found = {"data": store.fingerprint, "clips": arguments.clips, "seconds": SECONDS, "kinds": kinds}
+    found["together"] = together(work, [kind for kind in kinds if kind != "clean"], shipped_denoisers())
     (RESULTS / "by_kind.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {RESULTS / 'by_kind.json'}")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import soundfile
 
+from enhance.bench.records import Record, dump
 from enhance.data.store import Store
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -43,7 +45,10 @@ def test_the_best_of_a_kind_and_certain_differences_are_bold():
     kinds["clean"]["comparisons"].remove(
         next(row for row in kinds["clean"]["comparisons"] if (row["against"], row["metric"]) == ("untouched", "si_sdr"))
     )
-    text = by_kind_table.page({"kinds": kinds, "clips": 40, "seconds": 4.0, "data": "abc"})
+    together = summary(1.5, 1.75, 0.001)["comparisons"]
+    text = by_kind_table.page({"kinds": kinds, "clips": 40, "seconds": 4.0, "data": "abc", "together": together})
+    assert "clips of all kinds but clean speech, 80 together" in text
+    assert "| theirs | **−0.250** (−0.500 to +0.000) | **−0.2500** (" in text
     assert "| system | noise | music | clean |" in text
     assert "| ours | **2.00** | 1.25 | **3.00** |" in text
     assert "| theirs | 1.50 | **2.50** | 2.00 |" in text
@@ -64,3 +69,21 @@ def test_pairs_are_those_of_validation(tmp_path, store: Store):
     same, _ = soundfile.read(tmp_path / "pairs" / "clean" / "noisy" / "000.wav")
     found, _ = soundfile.read(tmp_path / "pairs" / "clean" / "clean" / "000.wav")
     assert (same == found).all()
+
+
+def test_shipped_models_are_compared_on_the_clips_of_all_kinds_together(tmp_path):
+    import by_kind
+
+    for kind, ours in {"noise": 2.0, "music": 3.0}.items():
+        records = [
+            Record(system, f"{clip:03}", "speech", {"pesq_wb": score, "stoi": 0.5, "si_sdr": clip})
+            for clip in range(4)
+            for system, score in {"dcunet-m": ours, "dcunet-s": 1.0, "a peer": 5.0}.items()
+        ]
+        lines = [json.dumps({"bench": {"systems": {}}}), *map(dump, records)]
+        (tmp_path / f"{kind}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = by_kind.together(tmp_path, ["noise", "music"], ["dcunet-m", "dcunet-s"])
+    assert [(row["metric"], row["against"], row["n"]) for row in rows] == [
+        (metric, "dcunet-s", 8) for metric in ("pesq_wb", "stoi", "si_sdr")
+    ]
+    assert [row["difference"] for row in rows] == pytest.approx([1.5, 0.0, 0.0])
