@@ -52,7 +52,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
-    "hybrid": "files, for a little more SI-SDR in more time; it hears too far ahead for live sound",
+    "hybrid": "files, for a little more STOI and SI-SDR on most noises in more time; it hears too far ahead for live sound",
     "hybrid-dcunet": "files, a waveform module with a Deep Complex U-Net behind it, to be compared with its halves",
     "hybrid-l": "the same, larger, with a GPU and much data",
     "waveform": "to compare `hybrid-dcunet` with: its cost, one module",

@@ -40,22 +40,26 @@ on other clips of the same held-out speakers and noises.
 TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
 
-The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. All but
-`waveform` come from the weights of `dcunet-m` of 16.1 h (`runs/start` here). `waveform` is the hybrid's first module,
-trained alone, `spectrogram` the shipped `dcunet-m`, trained on alone, and `hybrid-own` was trained on behind `waveform`
-for as long, with frames in between those that its blocks hear. Of both the result is the mean of the last weights, of
-their moving average and of those that the run began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first
-step. `hybrid` is the shipped one, the mean of `hybrid-own` and of `waveform` with `spectrogram` behind it.
+The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. `waveform`
+is the hybrid's first module, trained alone. All else comes from the weights of `dcunet-m` of 16.1 h (`start` here): it
+was trained on twice, which gave `spectrogram`, the shipped `dcunet-m`; and so was a hybrid of both, with frames in
+between those that its blocks hear. Of each training the result is a mean of the last weights, of those that it began
+with and, but for the hybrid's second one, of their moving average: `--set 'init=[FILE, FILE]'` makes one before its
+first step. After each training the hybrid became the mean of itself and of `waveform` with the `dcunet-m` of then
+behind it. `hybrid` is the shipped one, and `hybrid-own` the same before the last of these means.
 
 ```sh
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="waveform", steps=1400, lr=2e-3}]' \\
-    --set optim.steps=1400 --set seed=24 --set name=first \\
-    --set 'init={spectrogram="runs/start/best.safetensors"}'
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1200}]' \\
-    --set 'init={waveform="runs/first/last.safetensors", spectrogram="runs/start/best.safetensors"}' \\
-    --set optim.steps=1200 --set seed=25
-enhance train recipes/open-speech/dcunet-m.toml --set init=runs/start/best.safetensors --set optim.lr=6e-4 \\
+    --set optim.steps=1400 --set seed=24 --set name=first --set 'init={spectrogram="start.safetensors"}'
+enhance train recipes/open-speech/dcunet-m.toml --set init=start.safetensors --set optim.lr=6e-4 \\
     --set optim.steps=2350 --set seed=22
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1200}]' \\
+    --set 'init={waveform="runs/first/last.safetensors", spectrogram="start.safetensors"}' \\
+    --set optim.steps=1200 --set seed=25
+enhance train recipes/open-speech/dcunet-m.toml --set init=spectrogram-mean.safetensors --set optim.lr=6e-4 \\
+    --set optim.steps=2500 --set seed=26
+enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1800}]' \\
+    --set init=hybrid-mean.safetensors --set loss.pesq_like=16.0 --set optim.steps=1800 --set seed=27
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/first/last.safetensors \\
     spectrogram=dcunet-m.safetensors hybrid=hybrid.safetensors hybrid-own=own.safetensors --pairs vbdemand_p232 \\
     --output benchmarks/hybrid/trained
