@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def score(kind: str, work: Path, python: Path | None, jobs: int) -> dict[str, An
     return found
 
 
-def together(work: Path, kinds: Iterable[str], models: list[str]) -> list[dict[str, Any]]:
+def together(work: Path, kinds: Iterable[str], models: Sequence[str]) -> list[dict[str, Any]]:
     """What the first of the models is better by than each of the others, on the clips of all these kinds."""
     found = {kind: load(work / f"{kind}.jsonl")[1] for kind in kinds}
     records = [
