@@ -4,8 +4,8 @@ usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...
                   [--pairs DIR] [--output DIR]
 
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
-scored the untouched mixture, the hybrid whose second module gets the mixture in place of the first one's estimate, and
-the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer
+scored the untouched mixture, the hybrid without what its waveform module makes (where that comes first, the other gets
+the mixture in place of its estimate; where it comes last, its correction is left out), and the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer
 training (enhance/training/validate.py). ``waveform`` may be a hybrid whose last run trained its waveform module alone:
 then it is that module. With --pairs the checkpoints are also scored by
 `enhance bench` on pairs of files that neither training nor validation has seen. Writes results.json, README.md and
@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from kinds import KINDS, SNRS, example
-from tables import BLEND, DEAF, HALVES, HERE, HYBRID, RESULTS, write_report
+from tables import BARE, BLEND, HALVES, HERE, HYBRID, RESULTS, write_report
 
 from enhance.bench.records import UNTOUCHED
 from enhance.bench.statistics import holm, mean_interval, paired_p
@@ -70,21 +70,19 @@ def model(path: Path) -> torch.nn.Module:
 
 
 class Through(torch.nn.Module):
-    """A first module that leaves the mixture alone."""
+    """A module that leaves what it is given alone."""
 
-    def forward(self, mixture: torch.Tensor) -> torch.Tensor:
-        """``(B, C, T)`` to ``(B, 1, C, T)``."""
-        return mixture[:, None]
+    def forward(self, mixture: torch.Tensor, *estimates: torch.Tensor) -> torch.Tensor:
+        """``(B, C, T)`` and the estimates before it to the last of them, ``(B, 1, C, T)``; the mixture if none are."""
+        return estimates[-1] if estimates else mixture[:, None]
 
 
 @cache
-def deaf(path: Path) -> torch.nn.Module | None:
-    """The hybrid of that file without its first module's estimate; ``None`` where the second one corrects that."""
+def bare(path: Path) -> torch.nn.Module:
+    """The hybrid of that file without what its waveform module makes."""
     network: Any = copy.deepcopy(model(path))
-    if getattr(network, "corrects", False):
-        return None
     if isinstance(network.parts, torch.nn.ModuleDict):
-        network.parts[next(iter(network.parts))] = Through()
+        network.parts[HALVES[0]] = Through()
     else:
         network.waveform = Through()
     return network
@@ -116,8 +114,7 @@ def score_clip(data: Path, files: dict[str, Path], weight: float, seconds: float
             began = time.process_time()
             estimates[name] = estimate(network, mixture, CPU)
             cost[name] = time.process_time() - began
-        if (without := deaf(files[HYBRID])) is not None:
-            estimates[DEAF] = estimate(without, mixture, CPU)
+        estimates[BARE] = estimate(bare(files[HYBRID]), mixture, CPU)
         one, other = (estimates[name] for name in HALVES)
         estimates[BLEND] = weight * one + (1 - weight) * other
         for name, wave in estimates.items():
@@ -196,8 +193,7 @@ def compare(data: Path, files: dict[str, Path], clips: int, seconds: float, jobs
         for found in bar.track(pool.map(partial(score_clip, data, files, weight, seconds), work), total=len(work)):
             rows += found
     systems = [facts(name, path) for name, path in files.items()]
-    order = [UNTOUCHED, *HALVES, BLEND, *(name for name in files if name not in HALVES)]
-    order += [DEAF] if deaf(files[HYBRID]) is not None else []
+    order = [UNTOUCHED, *HALVES, BLEND, *(name for name in files if name not in HALVES), BARE]
     heard = len({(row["kind"], row["index"], row["snr"]) for row in rows}) * seconds
     rtf = {name: sum(row["cpu_seconds"] for row in rows if row["system"] == name) / heard for name in files}
     return {
@@ -234,7 +230,7 @@ def checkpoints(given: list[str]) -> dict[str, Path]:
     files = {name: Path(path) for name, _, path in (text.partition("=") for text in given)}
     if missing := [name for name in (*HALVES, HYBRID) if name not in files]:
         raise EnhanceError(f"no checkpoint of {', '.join(missing)}", "give waveform=FILE spectrogram=FILE hybrid=FILE")
-    if taken := {UNTOUCHED, BLEND, DEAF} & files.keys():
+    if taken := {UNTOUCHED, BLEND, BARE} & files.keys():
         raise EnhanceError(f"{', '.join(taken)} is a name of its own", "give the checkpoint another one")
     for path in files.values():
         read_header(path)
@@ -249,6 +245,8 @@ def alone(name: str, path: Path, folder: Path) -> Path:
     network: Any = load_model(path)
     if name != HALVES[0] or len(parts := getattr(network, "parts", {})) < 2:
         return path
+    if next(iter(parts)) != name:
+        raise EnhanceError(f"{path}: its module {name!r} corrects another's estimate", "give one that comes first")
     header = read_header(path)
     provenance = header["provenance"]
     if {stage["train"] for stage in provenance["recipe"]["stages"]} != {name}:

@@ -71,7 +71,7 @@ the second module of a hybrid hears 12 frames ahead, `dcunet-m` 4.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")
-DEAF = "deaf"  # the hybrid whose second module does not hear what the first one made
+BARE = "bare"  # the hybrid without what its waveform module makes
 SIGNIFICANT = 0.05
 
 
@@ -98,7 +98,7 @@ def markdown(found: dict[str, Any]) -> str:
     data, kinds, weight = found["data"], found["scores"], found["blend"]["waveform"]
     clips = ", ".join(f"{kind} {count}" for kind, count in found["clips"].items())
     snrs = [snr for snr in next(iter(kinds.values())) if snr != "all"]
-    deaf = f" `{DEAF}` is `{HYBRID}` whose second module gets the mixture in place of the first one's estimate."
+    bare = f" `{BARE}` is `{HYBRID}` without what its waveform module makes."
     parts = [
         f"Held-out speakers, noises and tracks of `{data['name']}` ({data['fingerprint']}), {data['seconds']:g} s a "
         f"clip, at {', '.join(snrs)} dB; clips: {clips}.",
@@ -106,7 +106,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"`{BLEND}` is {weight:.2f} · waveform + {1 - weight:.2f} · spectrogram, the weight by least squares on "
         "validation. Hours are wall time, audio hours are what was seen in them; the score steers training. RTF: "
         "processor time on one thread over duration. SI-SDR counts no more than 30 dB."
-        + (deaf if DEAF in found["order"] else ""),
+        + (bare if BARE in found["order"] else ""),
         *(f"**{heading(metric)}, all SNRs**\n\n{_table(*_means(found, metric))}" for metric in SHOWN),
         f"**What `{HYBRID}` is better by, all SNRs** (paired; bold: p < {SIGNIFICANT:g}, Wilcoxon, Holm)\n\n"
         + _table(*_differences(found)),

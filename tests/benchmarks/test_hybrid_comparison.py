@@ -21,6 +21,7 @@ from enhance.errors import EnhanceError
 from enhance.models import constructor_arguments, create, presets
 from enhance.models import provenance as provenance_of
 from enhance.models.checkpoint import load_model, read_header, save
+from enhance.models.recurrent_hybrid import ORDERS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "hybrid"
 NAMES = ("kinds", "tables", "compare")
@@ -150,38 +151,37 @@ def test_the_three_checkpoints_are_needed(bench):
         bench.compare.checkpoints(given)
 
 
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", ["hybrid", "hybrid-dcunet"])
-def test_a_deaf_hybrid_hears_the_mixture_alone(bench, tmp_path, name):
+def test_a_bare_hybrid_is_one_without_what_its_waveform_module_makes(bench, tmp_path, name, order):
     torch.manual_seed(0)
-    small = {"waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}}
+    small = {"order": order, "waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]}}
     network: Any = create(name, **small).eval()
     for parameter in network.parts["waveform"].up[0].parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     if name == "hybrid":
         torch.nn.init.normal_(network.spectrogram.net.head.weight, std=0.3)
     save(tmp_path / "a.safetensors", network, constructor_arguments(name, **small), {"recipe": {"model": name}})
-    deaf = bench.compare.deaf(tmp_path / "a.safetensors")
+    bare = bench.compare.bare(tmp_path / "a.safetensors")
     mixture = torch.from_numpy(0.1 * voice(1, 1)).reshape(1, 1, -1)
     with torch.no_grad():
-        torch.testing.assert_close(deaf.estimates(mixture)[0], mixture[:, None])
-        assert (deaf(mixture) - network(mixture)).abs().max() > 1e-4
-
-
-def test_a_hybrid_that_corrects_has_no_deaf_counterpart(bench, tmp_path):
-    options = {"order": "spectrogram-waveform"}
-    recipe = {"recipe": {"model": "hybrid"}}
-    save(tmp_path / "a.safetensors", create("hybrid", **options), constructor_arguments("hybrid", **options), recipe)
-    assert bench.compare.deaf(tmp_path / "a.safetensors") is None
+        own, first = bare.estimates(mixture), network.estimates(mixture)[0]
+        if order == "spectrogram-waveform":
+            torch.testing.assert_close(own, [first, first])
+        else:
+            torch.testing.assert_close(own[0], mixture[:, None])
+        assert (own[1] - network(mixture)).abs().max() > 1e-4
 
 
 def test_a_waveform_module_is_taken_out_of_the_hybrid_that_trained_it(bench, tmp_path):
-    hybrid = create("hybrid")
+    first, last = ({"order": order} for order in ORDERS)
+    hybrid: Any = create("hybrid", **first)
     torch.nn.init.normal_(hybrid.waveform.up[0].weight, std=0.1)
     recipe = {"model": "hybrid", "seed": 7, "stages": [{"train": "waveform", "steps": 9, "lr": None}]}
     start = {"recipe": {"model": "dcunet-m", "seed": 1}, "step": 100, "hours": 3.0, "init": None}
     provenance = {"recipe": recipe, "step": 9, "hours": 0.5, "init": [start], "valid": {"score": 1.0}}
     path = tmp_path / "first.safetensors"
-    save(path, hybrid, constructor_arguments("hybrid"), provenance)
+    save(path, hybrid, constructor_arguments("hybrid", **first), provenance)
     assert bench.compare.alone("hybrid", path, tmp_path) == path
     cut = bench.compare.alone("waveform", path, tmp_path)
     wave = torch.randn(1, 1, 4000)
@@ -191,8 +191,11 @@ def test_a_waveform_module_is_taken_out_of_the_hybrid_that_trained_it(bench, tmp
     assert (provenance_of.hours(own), provenance_of.steps(own), own["recipe"]["model"]) == (0.5, 9, "waveform")
     assert bench.compare.alone("waveform", cut, tmp_path) == cut
     recipe["stages"].append({"train": "all", "steps": 9, "lr": None})
-    save(path, hybrid, constructor_arguments("hybrid"), provenance)
+    save(path, hybrid, constructor_arguments("hybrid", **first), provenance)
     with pytest.raises(EnhanceError, match="trained more than its module 'waveform'"):
+        bench.compare.alone("waveform", path, tmp_path)
+    save(path, create("hybrid", **last), constructor_arguments("hybrid", **last), provenance)
+    with pytest.raises(EnhanceError, match="its module 'waveform' corrects another's estimate"):
         bench.compare.alone("waveform", path, tmp_path)
 
 
@@ -222,7 +225,7 @@ def test_the_script_on_toy_checkpoints(bench, store, tmp_path, environment):
     )
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "results.json").read_text())
-    assert found["order"] == ["untouched", "waveform", "spectrogram", "blend", "hybrid", "deaf"]
+    assert found["order"] == ["untouched", "waveform", "spectrogram", "blend", "hybrid", "bare"]
     waveform = found["systems"][0]
     assert (waveform["seed"], waveform["hours"], waveform["audio_hours"]) == (7, 0.5, 2.0)
     assert waveform["rtf"] > 0
