@@ -5,11 +5,12 @@ usage: compare.py DATA waveform=FILE spectrogram=FILE hybrid=FILE [NAME=FILE ...
 
 DATA is a prepared data set, whose split ``valid`` gives the mixtures (kinds.py beside it). Beside the checkpoints are
 scored the untouched mixture, the hybrid without what its waveform module makes (where that comes first, the other gets
-the mixture in place of its estimate; where it comes last, its correction is left out), and the blend: ``w * waveform + (1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer
-training (enhance/training/validate.py). ``waveform`` may be a hybrid whose last run trained its waveform module alone:
-then it is that module. With --pairs the checkpoints are also scored by
-`enhance bench` on pairs of files that neither training nor validation has seen. Writes results.json, README.md and
-differences.png into DIR, this folder unless given; `compare.py --report [--output DIR]` makes the latter two again.
+the mixture in place of its estimate; where it comes last, its correction is left out), and the blend: ``w * waveform +
+(1 - w) * spectrogram`` with one fixed w, by least squares on the mixtures that steer training
+(enhance/training/validate.py). ``waveform`` may be a hybrid whose last run trained its waveform module alone: then it
+is that module. With --pairs the checkpoints are also scored by `enhance bench` on pairs of files that neither training
+nor validation has seen. Writes results.json, README.md and differences.png into DIR, this folder unless given;
+`compare.py --report [--output DIR]` makes the latter two again.
 
 Intervals are 95 % bootstrap over clips, differences are paired: at all SNRs a clip has the same speech and noise, and
 counts once where SNRs are taken together.

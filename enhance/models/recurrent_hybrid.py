@@ -1,6 +1,7 @@
 """The hybrid with the compact model as its spectrogram module: the waveform module of hybrid.py is behind or before it.
 
-Behind it, as in the preset, the waveform module corrects the compact model's estimate. It begins with a correction of zero.
+Behind it, as in the preset, the waveform module corrects the compact model's estimate. It begins with a correction of
+zero.
 
 Before it, its estimate is a further input of the compact model, which has masks for the mixture and for that estimate,
 and sums what they leave. It begins with a mask of zero for the estimate.
