@@ -37,7 +37,7 @@ BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of cl
 TEST_SET = "vbdemand_p232"
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
-    "RecurrentHybrid": "A speech denoiser for files: the compact U-Net and a waveform module behind it "
+    "RecurrentHybrid": "A speech denoiser for files: a waveform module and the compact U-Net behind it "
     "(`enhance/models/recurrent_hybrid.py`)",
     "Hybrid": "A speech denoiser for files: the waveform/spectrogram cascade of `enhance/models/hybrid.py`",
 }

@@ -1,7 +1,6 @@
-"""The hybrid with the compact model as its spectrogram module: the waveform module of hybrid.py is behind or before it.
+"""The hybrid with the compact model as its spectrogram module: the waveform module of hybrid.py is before or behind it.
 
-Behind it, as in the preset, the waveform module corrects the compact model's estimate. It begins with a correction of
-zero.
+Behind it, the waveform module corrects the compact model's estimate. It begins with a correction of zero.
 
 Before it, its estimate is a further input of the compact model, which has masks for the mixture and for that estimate,
 and sums what they leave. It begins with a mask of zero for the estimate.
@@ -29,7 +28,6 @@ from enhance.models.listening import checked, heard
 
 PRESETS: dict[str, dict[str, Any]] = {
     "hybrid": {
-        "order": "spectrogram-waveform",
         "waveform": {"widths": [32, 56, 80], "dilations": DILATIONS},
         "compact": {
             **compact.PRESETS["dcunet-m"],
