@@ -41,25 +41,26 @@ TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
 
 The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. `waveform`
-is the hybrid's first module, trained alone. All else comes from the weights of `dcunet-m` of 16.1 h (`start` here): it
-was trained on twice, which gave `spectrogram`, the shipped `dcunet-m`; and so was a hybrid of both, with frames in
-between those that its blocks hear. Of each training the result is a mean of the last weights, of those that it began
-with and, but for the hybrid's second one, of their moving average: `--set 'init=[FILE, FILE]'` makes one before its
-first step. After each training the hybrid became the mean of itself and of `waveform` with the `dcunet-m` of then
-behind it. `hybrid` is the shipped one, and `hybrid-own` the same before the last of these means.
+is the hybrid's first module, trained alone. All else comes from the weights of `dcunet-m` of 19.4 h (`start` here).
+They were trained on, which gave `spectrogram`, the shipped `dcunet-m`. They were also trained on in a hybrid, with
+frames in between those that the blocks hear, eight more of these to look ahead, and a waveform module behind them, of
+which first that module learned, then both. It corrected nothing in noise and harmed clean speech
+(`benchmarks/results/hybrid-validation-10.jsonl`), so `hybrid-own` has `waveform` before the module that came of it, as
+the hybrids before it had. Of both trainings the result is the mean of the last weights, of their moving average and of
+those that it began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first step. `hybrid`, the shipped one,
+is the mean of `hybrid-own` and of `waveform` with `spectrogram` behind it.
 
 ```sh
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="waveform", steps=1400, lr=2e-3}]' \\
-    --set optim.steps=1400 --set seed=24 --set name=first --set 'init={spectrogram="start.safetensors"}'
+    --set optim.steps=1400 --set seed=24 --set name=first
 enhance train recipes/open-speech/dcunet-m.toml --set init=start.safetensors --set optim.lr=6e-4 \\
-    --set optim.steps=2350 --set seed=22
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1200}]' \\
-    --set 'init={waveform="runs/first/last.safetensors", spectrogram="start.safetensors"}' \\
-    --set optim.steps=1200 --set seed=25
-enhance train recipes/open-speech/dcunet-m.toml --set init=spectrogram-mean.safetensors --set optim.lr=6e-4 \\
-    --set optim.steps=2500 --set seed=26
-enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="spectrogram", steps=1800}]' \\
-    --set init=hybrid-mean.safetensors --set loss.pesq_like=16.0 --set optim.steps=1800 --set seed=27
+    --set optim.steps=2150 --set seed=28
+BEHIND="--set model_options.order=spectrogram-waveform --set model_options.listen=4 --set seed=29"
+enhance train recipes/open-speech/hybrid.toml $BEHIND --set 'stages=[{train="waveform", steps=5000, lr=2e-3}]' \\
+    --set optim.steps=5000 --set model_options.compact.lookahead=4 --set name=behind \\
+    --set 'init={spectrogram="start.safetensors"}'  # ended after 691 steps
+enhance train recipes/open-speech/hybrid.toml $BEHIND --set 'stages=[]' --set optim.steps=1400 --set optim.ema=0.998 \\
+    --set 'init={waveform="runs/behind/last.safetensors", spectrogram="start.safetensors"}'
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/first/last.safetensors \\
     spectrogram=dcunet-m.safetensors hybrid=hybrid.safetensors hybrid-own=own.safetensors --pairs vbdemand_p232 \\
     --output benchmarks/hybrid/trained
