@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "waveform": {"widths": [32, 56, 80], "dilations": DILATIONS},
         "compact": {
             **compact.PRESETS["dcunet-m"],
+            "blocks": 6,
             "hop": 128,
             "time_stride": 2,
             "floor": 0.01,
