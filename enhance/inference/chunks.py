@@ -18,6 +18,7 @@ from enhance.errors import EnhanceError
 from enhance.models.listening import needed, remembered
 
 CHUNK_SECONDS = 4.0  # of audio that a model gets at once, all channels together
+LEAST = 0.5  # of these, of one channel: of many channels, few are heard at a time
 
 
 class Fifo:
@@ -66,17 +67,24 @@ def check_channels(model: nn.Module, channels: int, what: str) -> None:
 class Chunked:
     """Blocks of a mixture in, blocks of the estimates out: what both kinds of model share.
 
-    A chunk has ``seconds`` of audio, all channels together, or the least that the model takes. Where the model wants
-    several channels and there is one, it is in all of them, and the estimates are the means of theirs.
+    A chunk has ``seconds`` of audio, all channels together, or the least that the model takes: ``around`` are the
+    samples that it looks at again on both sides of each chunk. Of so many channels that this would be more, ``rows``
+    at a time are heard, so that memory does not grow with their number. Where the model wants several channels and
+    there is one, it is in all of them, and the estimates are the means of theirs.
     """
 
-    def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
+    def __init__(
+        self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS, around: int = 0
+    ) -> None:
         self.model: Any = model
         self.device = device
         self.joint = model.channels != 1
         self.mono = self.joint and channels == 1
-        rows = self.model.channels if self.mono else channels
-        self.samples = round(seconds / rows * self.model.sample_rate)  # wanted in a chunk
+        samples = seconds * self.model.sample_rate
+        least = max(LEAST / CHUNK_SECONDS * samples, around, 1)
+        self.rows = max(1, min(channels, int(samples / least)))
+        together = self.model.channels if self.mono else channels if self.joint else self.rows
+        self.samples = max(round(samples / together), around)  # wanted in a chunk
         self.nothing = np.zeros((len(self.model.sources) * channels, 0), dtype=np.float32)
         self.waiting = Fifo(channels)
         self.taken: int = 0
@@ -88,6 +96,11 @@ class Chunked:
         if self.mono:
             tensor = tensor.repeat(self.model.channels, 1)
         return tensor[None] if self.joint else tensor[:, None]
+
+    def _parts(self, wave: np.ndarray) -> tuple[Tensor, ...]:
+        """:meth:`_tensor`, in as many rows as are heard at a time."""
+        tensor = self._tensor(wave)
+        return (tensor,) if self.joint else tensor.split(self.rows)
 
     def _array(self, estimates: Tensor) -> np.ndarray:
         """Estimates ``(B, S, C, T)`` as ``(sources * channels, time)``, all channels of a source together."""
@@ -105,10 +118,10 @@ class ContextChunks(Chunked):
     """
 
     def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
-        super().__init__(model, channels, device, seconds)
-        self.left, self.right = self.model.context
+        self.left, self.right = model.context  # pyright: ignore[reportGeneralTypeIssues]
+        super().__init__(model, channels, device, seconds, self.left + self.right)
         self.align = getattr(model, "align", 1)
-        self.step = max(self.samples, self.left + self.right)
+        self.step = self.samples
         self.start = 0  # position in the signal of the first sample that waits
 
     def push(self, wave: np.ndarray) -> np.ndarray:
@@ -128,7 +141,8 @@ class ContextChunks(Chunked):
         """The next ``count`` samples of the estimate."""
         offset = self.given - self.start
         with torch.inference_mode(), flushed_denormals():
-            estimates = self.model(self._tensor(self.waiting.waiting[:, : offset + count + self.right]))
+            seen = self._parts(self.waiting.waiting[:, : offset + count + self.right])
+            estimates = torch.cat([self.model(part) for part in seen])
         self.given += count
         following = max(0, self.given - self.left) // self.align * self.align
         self.waiting.take(following - self.start)
@@ -150,7 +164,7 @@ class StreamChunks(Chunked):
         seconds: float = CHUNK_SECONDS,
         listen: float | None = None,
     ) -> None:
-        super().__init__(model, channels, device, seconds)
+        super().__init__(model, channels, device, seconds, getattr(model, "around", 0))
         self.block = self.model.block
         self.step = max(1, round(self.samples / self.block)) * self.block
         self.delay = self.model.latency  # samples to be thrown away before the first of the estimate
@@ -158,7 +172,7 @@ class StreamChunks(Chunked):
         self.listen = seconds if hasattr(model, "restarted") else 0.0
         self.hears = needed(model, self.listen)
         self.begun = not self.hears
-        self.state = None
+        self.states: list[Any] = [None] * (1 if self.joint else -(-channels // self.rows))
 
     def ready(self, taken: int) -> int:
         """Samples of the estimate that can be given when so many of the mixture are there."""
@@ -189,12 +203,14 @@ class StreamChunks(Chunked):
     def _begin(self) -> None:
         first = self.waiting.waiting[:, : self.hears]
         with torch.inference_mode(), flushed_denormals():
-            self.state = remembered(self.model, self._tensor(first), self.listen, self.step)
+            self.states = [remembered(self.model, part, self.listen, self.step) for part in self._parts(first)]
         self.begun = True
 
     def _chunk(self, wave: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), flushed_denormals():
-            estimates, self.state = self.model.stream(self._tensor(wave), self.state)
+            done = [self.model.stream(*part) for part in zip(self._parts(wave), self.states, strict=True)]
+        self.states = [state for _, state in done]
+        estimates = torch.cat([estimates for estimates, _ in done])
         skipped = min(self.delay, wave.shape[1])
         self.delay -= skipped
         self.given += wave.shape[1] - skipped

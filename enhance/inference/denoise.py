@@ -30,6 +30,7 @@ from enhance.inference.tasks import check_listen
 from enhance.models.checkpoint import DEFAULT, load_model
 
 Wave = TypeVar("Wave", np.ndarray, Tensor)
+RATES = (1000, 768000)  # of a recording, in Hz
 MOST_CHANNELS = 64  # of a wave with fewer samples than channels; beyond, time and channels are the wrong way round
 
 
@@ -75,13 +76,14 @@ def denoised(
     strength: float,
     linked: bool = False,
     listen: float | None = None,
+    name: str = "the wave",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
 
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
     clean``. The model's rate may differ. Channels that the model hears one at a time share one mask where they are
     ``linked``: :mod:`enhance.inference.linked`. A model with memory hears the first ``listen`` seconds before it
-    begins, by default as many as it was trained to. EnhanceError if the model gives NaN.
+    begins, by default as many as it was trained to. EnhanceError, beginning with ``name``, if the model gives NaN.
     """
     stages = chain(model, sample_rate, channels, device, listen=listen)
 
@@ -94,14 +96,30 @@ def denoised(
     if linked and channels > 1 and model.channels == 1:
         pairs = through(linked_masks(1, channels, sample_rate), pairs)
     for wave, clean in pairs:
-        yield mixed(wave, clean, strength)
+        yield mixed(wave, clean, strength, name)
 
 
-def mixed(wave: np.ndarray, clean: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def mixed(
+    wave: np.ndarray, clean: np.ndarray, strength: float, name: str = "the wave"
+) -> tuple[np.ndarray, np.ndarray]:
     """The input, and the output that ``strength`` makes of both; EnhanceError if the model gave NaN."""
-    if not np.isfinite(clean).all():
-        raise EnhanceError("the model's output is not finite", "try --device cpu, or train the model again")
+    check_finite(clean, name)
     return wave, np.float32(1 - strength) * wave + np.float32(strength) * clean
+
+
+def check_finite(estimates: np.ndarray, name: str) -> None:
+    """EnhanceError, beginning with ``name``, unless all of what the model gave are numbers."""
+    if not np.isfinite(estimates).all():
+        what = f"{name}: the model's output is not finite"
+        raise EnhanceError(what, "try --device cpu, or lower the samples if they are far above full scale")
+
+
+def check_rate(sample_rate: object, name: str = "the wave") -> None:
+    """EnhanceError, beginning with ``name``, unless it is a whole number of Hz that can be resampled."""
+    lowest, highest = RATES
+    if not isinstance(sample_rate, int | np.integer) or not lowest <= sample_rate <= highest:
+        what = f"{name}: a sample rate of {sample_rate}"
+        raise EnhanceError(what, f"give one in Hz, a whole number from {lowest} to {highest}")
 
 
 def check_strength(strength: float) -> None:
@@ -133,9 +151,10 @@ def denoise(
     have it, and less exact.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
-    channels)``, an unknown model or device, channels that the model does not take, a strength outside 0 to 1,
-    ``listen`` outside 0 to 600, or a precision that the device does not have.
+    channels)``, a rate that is no whole number from 1000 to 768000, an unknown model or device, channels that the model
+    does not take, a strength outside 0 to 1, ``listen`` outside 0 to 600, or a precision that the device does not have.
     """
+    check_rate(sample_rate)
     check_strength(strength)
     check_listen(listen)
     where = find_device(device)

@@ -18,7 +18,7 @@ from torch import nn
 from enhance.audio import FLOATS, Reader, blocks, opened
 from enhance.files import no_empty_folder, replacing
 from enhance.inference.chunks import check_channels, check_denoiser
-from enhance.inference.denoise import denoised
+from enhance.inference.denoise import check_rate, denoised
 from enhance.inference.output import choose_encoding, written
 from enhance.inference.separate import separated
 from enhance.inference.tasks import Result, SeparationTask, Settings, Task, real
@@ -43,6 +43,7 @@ def denoise_file(
     began = time.perf_counter()
     with opened(task.source) as reader, contextlib.ExitStack() as stack:
         info = reader.info
+        check_rate(info.sample_rate, str(task.source))
         check_denoiser(model, info.channels, str(task.source))
         encoding = choose_encoding(task.target, info)
         output = stack.enter_context(written(task.target, info, encoding))
@@ -50,7 +51,7 @@ def denoise_file(
         if task.noise:
             outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, video=False))))
         rate, channels = info.sample_rate, info.channels
-        ways = (settings.strength, settings.linked, settings.listen)
+        ways = (settings.strength, settings.linked, settings.listen, str(task.source))
         pairs = denoised(_read(reader, progress), model, rate, channels, device, *ways)
         gain = 1.0
         if settings.prevent_clipping and encoding.subtype not in FLOATS:
@@ -103,13 +104,15 @@ def separate_file(
     began = time.perf_counter()
     with opened(task.source) as reader, contextlib.ExitStack() as stack:
         info = reader.info
+        check_rate(info.sample_rate, str(task.source))
         check_channels(model, info.channels, str(task.source))
         stack.enter_context(no_empty_folder(task.target))
         encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]
         blocks, ways = _read(reader, progress), (settings.wiener, settings.independent, settings.listen)
-        pairs = separated(blocks, model, rate, channels, device, names, *ways)
+        name = str(task.source)
+        pairs = separated(blocks, model, rate, channels, device, names, *ways, name)
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
             pairs, gain = stack.enter_context(lowered(pairs, task.target))

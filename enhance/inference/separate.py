@@ -12,7 +12,7 @@ from torch import nn
 from enhance.errors import EnhanceError
 from enhance.inference.blend import Blend, Blended, sources_of
 from enhance.inference.chunks import check_channels
-from enhance.inference.denoise import Wave, chain, in_use, like, samples_of, two_seconds
+from enhance.inference.denoise import Wave, chain, check_finite, check_rate, in_use, like, samples_of, two_seconds
 from enhance.inference.device import find_device
 from enhance.inference.linked import linked_masks
 from enhance.inference.precision import check_precision, with_precision
@@ -35,6 +35,7 @@ def separated(
     wiener: bool = False,
     independent: bool = False,
     listen: float | None = None,
+    name: str = "the wave",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
 
@@ -42,8 +43,8 @@ def separated(
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
     may differ. Channels that the model hears one at a time share one mask a source, :mod:`enhance.inference.linked`,
     unless they are ``independent``. With ``wiener`` the estimates are filtered once more:
-    :mod:`enhance.inference.wiener`. ``listen`` is as in :func:`~enhance.inference.denoise.denoised`. EnhanceError if
-    the model gives NaN.
+    :mod:`enhance.inference.wiener`. ``listen`` is as in :func:`~enhance.inference.denoise.denoised`. EnhanceError,
+    beginning with ``name``, if the model gives NaN.
     """
     if isinstance(model, Blend):
         stages = Blended(model, sample_rate, channels, device, listen)
@@ -62,14 +63,13 @@ def separated(
     if wiener:
         pairs = through(wiener_filter(len(sources), channels, sample_rate), pairs)
     for wave, estimates in pairs:
+        check_finite(estimates, name)
         yield _chosen(wave, estimates, sources, parts)
 
 
 def _chosen(
     wave: np.ndarray, estimates: np.ndarray, sources: Sequence[str], parts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    if not np.isfinite(estimates).all():
-        raise EnhanceError("the model's output is not finite", "try --device cpu, or train the model again")
     found = dict(zip(sources, np.split(estimates, len(sources)), strict=True))
     if RESIDUAL in parts:
         found[RESIDUAL] = wave - np.sum([found[name] for name in parts if name != RESIDUAL], axis=0)
@@ -96,9 +96,11 @@ def separate(
     ``listen`` and ``precision`` are as in :func:`enhance.denoise`.
 
     A single channel goes through a model of several as all of them. Raises EnhanceError for integers, NaN, ``(time,
-    channels)``, more than two dimensions, an unknown model or device, channels that the model does not take,
-    ``wiener`` with a model of one source, ``listen`` outside 0 to 600, or a precision that the device does not have.
+    channels)``, more than two dimensions, a rate that is no whole number from 1000 to 768000, an unknown model or
+    device, channels that the model does not take, ``wiener`` with a model of one source, ``listen`` outside 0 to 600,
+    or a precision that the device does not have.
     """
+    check_rate(sample_rate)
     check_listen(listen)
     where = find_device(device)
     check_precision(precision, where)

@@ -81,7 +81,8 @@ class WaveformUNet(nn.Module):
 
     channels = 1
     LEVEL = 64  # frames of `align` samples on either side
-    FLOOR = 1e-5  # of the RMS: a correction of silence is silence
+    FLOOR = 1e-5  # of the RMS
+    SILENCE = 1e-7  # and less than this around is silence, of which the correction is silence
 
     def __init__(
         self,
@@ -118,7 +119,8 @@ class WaveformUNet(nn.Module):
         x = F.pad(signals.reshape(batch * channels, -1, length), (0, -length % self.align))
         level = self.level(x[:, :1])
         count = len(self.sources)
-        x = (x[:, -count:] if estimates else x / count) + level * self.unet(x / level)  # (BC, S, T)
+        correction = self.unet(x / level) * torch.where(level > math.hypot(self.FLOOR, self.SILENCE), level, 0.0)
+        x = (x[:, -count:] if estimates else x / count) + correction  # (BC, S, T)
         wave = x[..., :length].unflatten(0, (batch, channels)).transpose(1, 2)
         return mixture_consistent(wave, mixture) if self.consistent else wave
 

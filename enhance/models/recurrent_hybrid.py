@@ -51,7 +51,7 @@ class HybridState:
     mixture: Tensor  # what the waveform module still looks at or waits for, ``(B, C, ·)``
     estimates: Tensor  # the same of its further inputs, ``(B, S, C, ·)``, of which there are none where it is first
     heard: Tensor  # its own estimates of the beginning, made while that was heard, as far as they are still to come
-    start: int  # position in time of the first of these
+    start: int  # position in time of the first sample of the mixture and the estimates that are kept
     taken: int  # samples in all
     compact: StreamState | None
 
@@ -89,6 +89,7 @@ class RecurrentHybrid(nn.Module):
         self.sample_rate, self.sources = sample_rate, tuple(sources)
         self.block = math.lcm(self.spectrogram.block, self.waveform.align)
         self.left, self.right = (-(-reach // self.block) * self.block for reach in self.waveform.context)
+        self.around = self.left + self.right  # of a chunk, what the waveform module looks at again
         self.latency = self.right + self.spectrogram.latency
         self.behind = 0 if self.corrects else self.right  # how much of what it is given `hear` has not heard yet
         self.listen = checked(listen)

@@ -130,7 +130,7 @@ class Stage(_Table):
     """Steps in which one module of a cascade learns, and the others stay as they are."""
 
     train: str = Field(ALL, description="name of the module; its own estimate has the loss")
-    steps: int = Field(gt=0)
+    steps: int | None = Field(None, gt=0, description="all that are left, of the last stage, unless given")
     lr: float | None = Field(
         None, gt=0, description="learning rate after the warm-up in place of optim.lr; it decays to optim.final_lr"
     )
@@ -169,7 +169,7 @@ class Recipe(_Table):
     loss_options: dict[str, dict[str, Any]] = {}
     permute: bool = Field(False, description="the sources have no order: each example's targets take the best one")
     auxiliary: dict[str, float] = Field({}, description="losses of a cascade's earlier estimates, and their weights")
-    stages: list[Stage] = Field([], description="the first of optim.steps; in those that are left, all is trained")
+    stages: list[Stage] = Field([], description="the first of optim.steps; in those left over, all is trained")
     data: DataConfig
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
@@ -193,7 +193,9 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:
-        taken = sum(stage.steps for stage in self.stages)
+        if any(stage.steps is None for stage in self.stages[:-1]):
+            raise ValueError("stages: only the last one may leave out its steps")
+        taken = sum(stage.steps or 1 for stage in self.stages)
         if taken > self.optim.steps:
             raise ValueError(f"stages take {taken} steps, optim.steps is {self.optim.steps}")
         return self
@@ -224,10 +226,11 @@ class Recipe(_Table):
         """The stage of that step, counted from zero, and the step that it begins with."""
         begin = 0
         for stage in self.stages:
-            if step < begin + stage.steps:
+            end = self.optim.steps if stage.steps is None else begin + stage.steps
+            if step < end:
                 return stage, begin
-            begin += stage.steps
-        return Stage(train=ALL, steps=max(1, self.optim.steps - begin), lr=None), begin
+            begin = end
+        return Stage(train=ALL, steps=None, lr=None), begin
 
 
 def _create_loss(name: str, options: dict[str, Any]) -> None:

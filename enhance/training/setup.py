@@ -67,9 +67,9 @@ def one_process(recipes: Iterable[Recipe], what: str) -> None:
 def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The recipe's model, new or with the weights of ``init``, and its constructor's arguments.
 
-    A compact model may start from a smaller or a larger one (:mod:`enhance.models.grow`, :mod:`enhance.models.shrink`),
-    a cascade from a checkpoint for each of its modules. EnhanceError if the recipe trains modules that the model does
-    not have, or mixes other sources.
+    A compact model, also as a module of a cascade, may start from a smaller or a larger one
+    (:mod:`enhance.models.grow`, :mod:`enhance.models.shrink`), a cascade from a checkpoint for each of its modules.
+    EnhanceError if the recipe trains modules that the model does not have, or mixes other sources.
     """
     model = create(recipe.model, **recipe.model_options)
     _check_sources(recipe, model)
@@ -133,6 +133,12 @@ def _take_over(model: nn.Module, initial: nn.Module) -> None:
         initial.net.floor = model.net.floor  # no weight: the recipe says what the mask leaves of the mixture
         larger = model.net.hidden < initial.net.hidden or len(model.net.blocks) < len(initial.net.blocks)
         shrink(model, initial) if larger else grow(model, initial)
+    elif parts := dict(getattr(model, "parts", {})):
+        others = dict(getattr(initial, "parts", {}))
+        if others.keys() != parts.keys():
+            raise ValueError("other modules")
+        for name, part in parts.items():
+            _take_over(part, others[name])
     else:
         model.load_state_dict(initial.state_dict())
 
@@ -216,10 +222,11 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     optim = recipe.optim
     stage, begin = recipe.stage(step)
     peak = stage.lr or optim.lr
+    steps = optim.steps - begin if stage.steps is None else stage.steps
     step -= begin
     if step < optim.warmup:
         return peak * (step + 1) / optim.warmup
-    share = min(1.0, (step - optim.warmup) / max(1, stage.steps - optim.warmup))
+    share = min(1.0, (step - optim.warmup) / max(1, steps - optim.warmup))
     return optim.final_lr + (peak - optim.final_lr) * 0.5 * (1 + math.cos(math.pi * share))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys import Gain, noise
+from toys import Gain, Shares, noise
 
-from enhance import denoise
+from enhance import denoise, separate
 from enhance.errors import EnhanceError
 
 
@@ -29,6 +29,19 @@ from enhance.errors import EnhanceError
 def test_refused(wave: np.ndarray, arguments: dict, message: str):
     with pytest.raises(EnhanceError, match=message):
         denoise(wave, 16000, **{"model": Gain(), **arguments})
+
+
+@pytest.mark.parametrize("rate", [0, -1, 999, 768001, 16000.0, True, "16000", None, [16000]])
+def test_rates_that_are_none(rate: object):
+    for function, model in ((denoise, Gain()), (separate, Shares({"speech": 0.5, "noise": 0.5}))):
+        with pytest.raises(
+            EnhanceError, match=r"the wave: a sample rate of .*: give one in Hz, a whole number from 1000"
+        ):
+            function(np.zeros(10), rate, model)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_rate_may_be_of_numpy():
+    assert denoise(np.zeros(10), np.int32(8000), Gain()).shape == (10,)
 
 
 def test_a_moment_of_many_channels_is_no_mistake():

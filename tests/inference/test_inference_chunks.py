@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,20 @@ from toys import Fir, Gain, Late, Recurrent, noise
 from enhance.errors import EnhanceError
 from enhance.inference import chunks
 from enhance.models import create
+from enhance.models.recurrent_hybrid import RecurrentHybrid
 
 CPU = torch.device("cpu")
+
+
+class SmallHybrid(RecurrentHybrid):
+    """One that sees about as far around a chunk as the chunk is long."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        waveform = {"widths": [2, 2, 2], "dilations": [[1], [1], [1, 2, 4]], "strides": (8, 4, 2)}
+        super().__init__(waveform, {"widths": [4, 4, 8], "hidden": 8, "blocks": 1, "lookahead": 2})
+        torch.nn.init.normal_(self.spectrogram.net.head.weight, std=0.5)
+        torch.nn.init.normal_(self.waveform.up[0].weight, std=0.1)  # pyright: ignore[reportArgumentType]
 
 
 def run(model: torch.nn.Module, wave: np.ndarray, block: int, seconds: float = chunks.CHUNK_SECONDS) -> np.ndarray:
@@ -60,6 +75,34 @@ def test_the_compact_model_in_chunks_equals_the_whole(frames: int):
 def test_a_context_longer_than_a_chunk_is_kept_exactly():
     model, wave = Fir(9000, 3000), noise(4, 16000)
     np.testing.assert_allclose(run(model, wave, 32000, seconds=0.1), whole(model, wave), atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [7, 50])
+@pytest.mark.parametrize("make", [lambda: Fir(9000, 3000), Recurrent, SmallHybrid])
+def test_of_many_channels_few_are_heard_at_a_time(make: Callable[[], torch.nn.Module], channels: int):
+    """No more than in a chunk of one channel, with the samples around it; and they stay what they are alone."""
+    model: Any = make().eval()
+    heard: list[int] = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(chunk: torch.Tensor, *others: Any) -> Any:
+            heard.append(chunk.numel())
+            return function(chunk, *others)
+
+        return noted
+
+    if hasattr(model, "waveform"):
+        model.waveform.forward = noting(model.waveform.forward)
+    elif hasattr(model, "stream"):
+        model.stream = noting(model.stream)
+    else:
+        model.forward = noting(model.forward)
+    wave, seconds = noise(1.5, 16000, channels), 1.0
+    alone = np.concatenate([run(model, row[None], 5000, seconds) for row in wave])
+    most = max(heard)
+    heard.clear()
+    np.testing.assert_allclose(run(model, wave, 5000, seconds), alone, atol=1e-5)
+    assert max(heard) <= 2 * most
 
 
 def test_stereo_equals_its_channels_done_alone():

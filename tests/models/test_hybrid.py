@@ -139,6 +139,18 @@ def test_the_level_is_the_rms_around_a_frame():
     torch.testing.assert_close(level[[0, 135, 265, 399]], torch.full((4,), 1e-5))
 
 
+def test_the_waveform_module_leaves_digital_silence_as_it_is(settle):
+    model = settle(WaveformUNet(**TINY["waveform"]))
+    wave = noise(1, 1, 12000)
+    wave[..., 1000:11000] = 0.0
+    with torch.no_grad():
+        estimate = model(wave)[0, 0, 0]
+        assert (model(0 * wave) == 0).all()
+    seen = (model.LEVEL + 1) * model.align  # around a frame, for its level
+    assert (estimate[1000 + seen : 11000 - seen] == 0).all()
+    assert (estimate[: 1000 + seen - model.align] != wave[0, 0, : 1000 + seen - model.align]).float().mean() > 0.9
+
+
 def test_masks_of_several_inputs_are_summed():
     """With constant masks 2 and −0.5i: the second signal is turned by a quarter, so a cosine becomes a sine."""
     model = DCUNet("dcunet-10", mask="ubd", inputs=2).eval()

@@ -94,7 +94,7 @@ def test_one_argument_in_a_table_changes_only_itself():
     assert given == presets()["hybrid-dcunet"][1]  # which is as it was
     hybrid: Any = create("hybrid", compact={"floor": 0.0}, waveform={"widths": [8, 12, 16]})
     net = hybrid.spectrogram.net
-    assert (net.floor, net.lookahead, net.hidden, len(net.blocks)) == (0.0, 12, 128, 5)
+    assert (net.floor, net.lookahead, net.hidden, len(net.blocks)) == (0.0, 12, 128, 6)
     assert [layer.weight.shape[0] for layer in hybrid.waveform.down] == [8, 12, 16]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -56,6 +58,16 @@ def test_stages_come_first_and_all_modules_last(tmp_path):
     plan = recipe(tmp_path, stages=STAGES)
     found = [(plan.stage(step)[0].train, plan.stage(step)[1]) for step in range(8)]
     assert found == [("spectrogram", 0)] * 2 + [("waveform", 2)] * 3 + [("all", 5)] * 3
+
+
+def test_the_last_stage_may_go_on_to_the_end(tmp_path):
+    plan = recipe(tmp_path, stages=[STAGES[0], {"train": "waveform", "lr": 2e-3}])
+    found = [(plan.stage(step)[0].train, plan.stage(step)[1]) for step in range(9)]
+    assert found == [("spectrogram", 0)] * 2 + [("waveform", 2)] * 6 + [("all", 8)]  # where there is no more step
+    rates = [setup.learning_rate(step, plan) for step in range(2, 8)]
+    assert rates == pytest.approx([2e-3, *(1e-3 * (1 + math.cos(math.pi * n / 5)) for n in range(5))])
+    with pytest.raises(ValueError, match="only the last one may leave out its steps"):
+        recipe(tmp_path, stages=[{"train": "waveform"}, STAGES[1]])
 
 
 def test_every_stage_warms_up_and_decays(tmp_path):
@@ -214,12 +226,33 @@ def test_the_modules_of_a_cascade_start_from_checkpoints_of_their_own(tmp_path, 
         assert [found["hours"] for found in setup.origin(plan)] == [0.5, 2.0]
 
 
+def test_a_cascade_starts_from_a_smaller_one_as_a_whole(tmp_path, store):
+    small = {
+        "compact": {"widths": [4, 4, 8], "hidden": 8, "blocks": 1},
+        "waveform": {"widths": [4, 6, 8], "dilations": [[1], [1], [1, 2]]},
+    }
+    torch.manual_seed(5)
+    model = create("hybrid", **small)
+    torch.nn.init.normal_(model.spectrogram.net.head.weight, std=0.5)
+    torch.nn.init.normal_(model.waveform.up[0].weight, std=0.1)
+    checkpoint.save(tmp_path / "small.safetensors", model, constructor_arguments("hybrid", **small), {})
+    larger = {**small, "compact": {**small["compact"], "blocks": 2}}
+    plan = recipe(store.folder, model="hybrid", model_options=larger, init=tmp_path / "small.safetensors")
+    grown, _ = setup.build_model(plan)
+    assert len(grown.spectrogram.net.blocks) == 2
+    mixture = 0.1 * torch.randn(1, 1, 3000)
+    with torch.no_grad():
+        torch.testing.assert_close(grown.eval()(mixture), model.eval()(mixture), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("model", "init", "message"),
     [
         ("hybrid", {"wave": "dcunet-s"}, "init: 'hybrid' has no module 'wave': give one of waveform, spectrogram"),
         ("dcunet-s", {"spectrogram": "dcunet-s"}, "no module 'spectrogram': it is not a cascade"),
         ("hybrid", {"waveform": "dcunet-s"}, "dcunet-s: weights of another model than 'waveform'"),
+        ("hybrid-dcunet", "hybrid", "hybrid: weights of another model than 'hybrid-dcunet'"),
+        ("hybrid", "dcunet-s", "dcunet-s: weights of another model than 'hybrid'"),
     ],
 )
 def test_checkpoints_of_modules_that_do_not_fit_are_refused(store, model, init, message):
