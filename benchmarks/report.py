@@ -44,7 +44,7 @@ KINDS = {  # of models, for their cards
 RECIPES = {"separator-s": "separation.toml", "separator-m": "separator-m.toml"}  # of separators
 CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-s": "live sound (the default there), small machines, much audio",
-    "dcunet-m": "files (the default), and live sound where a tenth of a second does not matter",
+    "dcunet-m": "files in two thirds of the time, and live sound where a tenth of a second does not matter",
     "separator-s": "speech, music and noise apart, on small machines",
     "separator-m": "speech, music and noise apart (the default)",
     "stems-s": "vocals, drums, bass and the rest of a song",
@@ -52,7 +52,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
     "dcunet-16": "the paper's ablations",
     "dcunet-20": "the paper's main result",
     "large-dcunet-20": "the paper's best result, hours on a GPU",
-    "hybrid": "files, for a little more STOI and SI-SDR on most noises in more time; it hears too far ahead for live sound",
+    "hybrid": "files (the default); it hears too far ahead for live sound",
     "hybrid-dcunet": "files, a waveform module with a Deep Complex U-Net behind it, to be compared with its halves",
     "hybrid-l": "the same, larger, with a GPU and much data",
     "waveform": "to compare `hybrid-dcunet` with: its cost, one module",
@@ -60,9 +60,7 @@ CHOICE = {  # when to choose which: a preset without a line here is an error
 }
 
 
-LISTENS = (
-    "in files it hears the first {:g} s once before it starts (`--listen`), in all scores here; live it starts at once."
-)
+LISTENS = "in files it hears the first {:g} s once before it starts (`--listen`), in all scores here."
 
 
 def listens(arguments: dict[str, Any]) -> str:

@@ -41,26 +41,21 @@ TRAINED = "trained"  # folder of the second comparison
 TRAINED_INTRO = """# The hybrid and its halves, trained further
 
 The comparison of [the page above](../README.md) where the spectrogram module has learned for hours already. `waveform`
-is the hybrid's first module, trained alone. All else comes from the weights of `dcunet-m` of 19.4 h (`start` here).
-They were trained on, which gave `spectrogram`, the shipped `dcunet-m`. They were also trained on in a hybrid, with
-frames in between those that the blocks hear, eight more of these to look ahead, and a waveform module behind them, of
-which first that module learned, then both. It corrected nothing in noise and harmed clean speech
-(`benchmarks/results/hybrid-validation-10.jsonl`), so `hybrid-own` has `waveform` before the module that came of it, as
-the hybrids before it had. Of both trainings the result is the mean of the last weights, of their moving average and of
-those that it began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first step. `hybrid`, the shipped one,
-is the mean of `hybrid-own` and of `waveform` with `spectrogram` behind it.
+is the hybrid's first module, trained alone, which has not changed since. Of the second module's weights one training
+went on with `dcunet-m` of 20.9 h, and gave `spectrogram`, the shipped `dcunet-m`. Another went on with the hybrid of
+22.6 h, which had come from the same weights, with frames in between those that the blocks hear and more lookahead; it
+was given a sixth block, whose last layers begin with zero, and the waveform module stayed as it was. That gave
+`hybrid-own`. Of both trainings the result is the mean of the last weights, of their moving average and of those that it
+began with: `--set 'init=[FILE, FILE, FILE]'` makes one before its first step. `hybrid`, the shipped one, is the mean of
+`hybrid-own` and of `waveform` with `spectrogram` behind it.
 
 ```sh
 enhance train recipes/open-speech/hybrid.toml --set 'stages=[{train="waveform", steps=1400, lr=2e-3}]' \\
     --set optim.steps=1400 --set seed=24 --set name=first
 enhance train recipes/open-speech/dcunet-m.toml --set init=start.safetensors --set optim.lr=6e-4 \\
-    --set optim.steps=2150 --set seed=28
-BEHIND="--set model_options.order=spectrogram-waveform --set model_options.listen=4 --set seed=29"
-enhance train recipes/open-speech/hybrid.toml $BEHIND --set 'stages=[{train="waveform", steps=5000, lr=2e-3}]' \\
-    --set optim.steps=5000 --set model_options.compact.lookahead=4 --set name=behind \\
-    --set 'init={spectrogram="start.safetensors"}'  # ended after 691 steps
-enhance train recipes/open-speech/hybrid.toml $BEHIND --set 'stages=[]' --set optim.steps=1400 --set optim.ema=0.998 \\
-    --set 'init={waveform="runs/behind/last.safetensors", spectrogram="start.safetensors"}'
+    --set optim.steps=1750 --set optim.ema=0.998 --set seed=31
+enhance train recipes/open-speech/hybrid.toml --set init=start-hybrid.safetensors --set optim.lr=5e-4 \\
+    --set 'stages=[{train="spectrogram"}]' --set optim.steps=1500 --set optim.ema=0.998 --set seed=32
 python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/first/last.safetensors \\
     spectrogram=dcunet-m.safetensors hybrid=hybrid.safetensors hybrid-own=own.safetensors --pairs vbdemand_p232 \\
     --output benchmarks/hybrid/trained
@@ -68,7 +63,7 @@ python benchmarks/hybrid/compare.py runs/data/open-speech waveform=runs/first/la
 
 Hours and steps are those of all runs that led to a checkpoint, each once. Checkpoints were chosen by validation on
 other clips of the same held-out speakers and noises. Hybrids hear the first 3 s before they start, `spectrogram` 4 s;
-the second module of a hybrid hears 12 frames ahead, `dcunet-m` 4.
+the second module of a hybrid has six blocks and hears 12 frames ahead, `dcunet-m` has five and hears 4.
 """
 SHOWN = ("pesq_wb", "stoi", "si_sdr")
 HYBRID, BLEND, HALVES = "hybrid", "blend", ("waveform", "spectrogram")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from enhance.inference.records import Existing, Records
     from enhance.inference.tasks import AnyTask, Result, Settings
 
-DEFAULT_MODEL = "dcunet-m"
+DEFAULT_MODEL = "hybrid"
 AHEAD = 1000  # files that are looked at before the first is written
 
 # Options that `enhance separate` has as well

@@ -16,7 +16,7 @@ from enhance.errors import EnhanceError
 if TYPE_CHECKING:
     from enhance.inference.live import Live, Meter
 
-DEFAULT_MODEL = "dcunet-s"  # a third of the delay that the default for files has
+DEFAULT_MODEL = "dcunet-s"  # the default for files hears too far ahead
 LONGEST_DELAY = 0.1  # s of a model: a conversation bears 0.15 from mouth to ear (ITU-T G.114)
 
 

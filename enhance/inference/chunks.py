@@ -118,7 +118,8 @@ class ContextChunks(Chunked):
     """
 
     def __init__(self, model: nn.Module, channels: int, device: torch.device, seconds: float = CHUNK_SECONDS) -> None:
-        self.left, self.right = model.context  # pyright: ignore[reportGeneralTypeIssues]
+        context: tuple[int, int] = model.context  # pyright: ignore[reportAssignmentType]
+        self.left, self.right = context
         super().__init__(model, channels, device, seconds, self.left + self.right)
         self.align = getattr(model, "align", 1)
         self.step = self.samples

@@ -16,7 +16,7 @@ from enhance.models import model_class, presets
 
 FORMAT = 1
 KEY = "enhance"  # the entry of the safetensors header that holds ours
-DEFAULT = "dcunet-m"
+DEFAULT = "hybrid"
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 
 
