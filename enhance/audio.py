@@ -30,9 +30,10 @@ CONTAINERS = {
     ".au": "AU", ".snd": "AU", ".caf": "CAF", ".sph": "NIST",
 }  # fmt: skip
 VIDEOS = frozenset((
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".mpg", ".mpeg", ".ts", ".flv", ".3gp",
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mxf", ".flv",
+    ".3gp", ".ogv",
 ))  # fmt: skip
-SOUNDS = CONTAINERS.keys() | {".m4a", ".aac", ".mka", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mp2"}
+SOUNDS = CONTAINERS.keys() | {".m4a", ".m4b", ".aac", ".mka", ".wma", ".amr", ".ac3", ".ape", ".wv", ".mp2"}
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "tracknumber", "license")
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
 # Codecs that take samples over full scale as they are; what is neither here nor above is made of integers.
@@ -55,7 +56,13 @@ class Info:
     subtype: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     video: bool = False
-    codec: str = ""  # of what ffmpeg reads, as it calls it, if it is lossless
+    tracks: tuple[ffmpeg.Track, ...] = ()  # of sound, of what ffmpeg reads
+    track: int = 1  # the one that is read, counted from 1
+
+    @property
+    def codec(self) -> str:
+        """Of what ffmpeg reads, as it calls it."""
+        return self.tracks[self.track - 1].codec if self.tracks else ""
 
     @property
     def seconds(self) -> float:
@@ -121,15 +128,15 @@ class SoundFileReader:
 
 
 class FfmpegReader:
-    """A file that ffmpeg decodes: its first audio stream, or the one of that number."""
+    """A file that ffmpeg decodes: its first track of sound, or the one of that number, counted from 1."""
 
-    def __init__(self, path: Path, stream: int = 0) -> None:
-        self.decoder = ffmpeg.Decoder(path, stream)
-        rate = self.decoder.sample_rate
-        tags = {"tracknumber" if key == "track" else key: text for key, text in self.decoder.tags.items()}
-        frames = round(self.decoder.seconds * rate)
-        decoder = self.decoder
-        self.info = Info(path, rate, decoder.channels, frames, "", decoder.subtype, tags, decoder.video, decoder.codec)
+    def __init__(self, path: Path, track: int = 1) -> None:
+        self.decoder = decoder = ffmpeg.Decoder(path, track - 1)
+        rate, tracks = decoder.sample_rate, decoder.tracks
+        tags = {"tracknumber" if key == "track" else key: text for key, text in decoder.tags.items()}
+        frames = round(decoder.seconds * rate)
+        subtype = tracks[track - 1].subtype
+        self.info = Info(path, rate, decoder.channels, frames, "", subtype, tags, decoder.video, tracks, track)
 
     @property
     def warning(self) -> str:
@@ -144,9 +151,12 @@ class FfmpegReader:
 
 
 @contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[Reader]:
-    """A reader of that file. EnhanceError if it is missing, unreadable, without sound, or needs ffmpeg."""
-    reader = _open(Path(path))
+def opened(path: str | Path, track: int = 1) -> Iterator[Reader]:
+    """A reader of that file, of the track of sound of that number, counted from 1, if it has several.
+
+    EnhanceError if it is missing, unreadable, without sound or without that track, or needs ffmpeg.
+    """
+    reader = _open(Path(path), track)
     try:
         yield reader
     finally:
@@ -158,7 +168,7 @@ def _name(path: Path) -> Any:
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
-def _open(path: Path) -> Reader:
+def _open(path: Path, track: int) -> Reader:
     import soundfile
 
     if path.is_dir():
@@ -174,18 +184,23 @@ def _open(path: Path) -> Reader:
     if path.stat().st_size == 0:
         raise EnhanceError(f"{path}: holds no samples", "the file is empty; give a recording")
     try:
-        return SoundFileReader(path, soundfile.SoundFile(_name(path)))
+        reader = SoundFileReader(path, soundfile.SoundFile(_name(path)))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a headerless .raw
         if ffmpeg.executable() is not None:
-            return FfmpegReader(path)
+            return FfmpegReader(path, track)
+    else:
+        if track > 1:
+            reader.close()
+            ffmpeg.check_track(path, track - 1, 1)
+        return reader
     if path.suffix.lower() in CONTAINERS:
         raise EnhanceError(f"{path}: not an audio file", "convert it to WAV, or install ffmpeg")
     raise EnhanceError(f"{path}: reading it needs ffmpeg", "install ffmpeg and put it on PATH")
 
 
-def info(path: str | Path) -> Info:
+def info(path: str | Path, track: int = 1) -> Info:
     """Rate, channels, frames and encoding of a sound file. Raises what :func:`opened` raises."""
-    with opened(path) as reader:
+    with opened(path, track) as reader:
         return reader.info
 
 
@@ -208,20 +223,10 @@ def blocks(reader: Reader, frames: int) -> Iterator[np.ndarray]:
         raise EnhanceError(f"{path}: holds no samples", "give a recording")
 
 
-def read(path: str | Path) -> tuple[np.ndarray, int]:
+def read(path: str | Path, track: int = 1) -> tuple[np.ndarray, int]:
     """A whole file, float32 ``(channels, time)``, and its rate. Raises what `opened` and `blocks` do."""
-    with opened(path) as reader:
-        return _whole(reader)
-
-
-def read_stream(path: Path, stream: int) -> tuple[np.ndarray, int]:
-    """As :func:`read`, one of several audio streams of a file, counted from 0; needs ffmpeg."""
-    with contextlib.closing(FfmpegReader(path, stream)) as reader:
-        return _whole(reader)
-
-
-def _whole(reader: Reader) -> tuple[np.ndarray, int]:
-    return np.concatenate(list(blocks(reader, 1 << 20)), axis=1), reader.info.sample_rate
+    with opened(path, track) as reader:
+        return np.concatenate(list(blocks(reader, 1 << 20)), axis=1), reader.info.sample_rate
 
 
 def integer_bits(subtype: str) -> int:

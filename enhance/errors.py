@@ -1,4 +1,4 @@
-"""The one error class that the command line shows to a person."""
+"""Errors; EnhanceError is the one that the command line shows to a person."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class EnhanceError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.hint}" if self.hint else self.what
+
+
+class NotEncoded(OSError):
+    """A format cannot hold what is to be written into it."""

@@ -1,23 +1,27 @@
 """ffmpeg as a child process: what soundfile cannot read or write goes through a pipe, in flat memory.
 
-Samples travel as float32. Only local files are opened, and only the first audio stream counts unless another is named.
+Samples travel as float32. Only local files are opened. Of several tracks of sound one is read; beside what is written
+in its place, the others can be copied.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from enhance.errors import EnhanceError
+from enhance.errors import EnhanceError, NotEncoded
 
 AU_FLOAT = 6
 # Silence in place of what is missing at the start or in between, so that sound and picture stay together.
@@ -30,7 +34,71 @@ LOSSLESS = {
     "wavpack": ("s16p", "s32p"),
     "tta": ("s16", "s32"),
 }
+# The others that are written again as what they were: ffmpeg's names of codecs, and of what encodes them well.
+LOSSY = {
+    "aac": "aac",
+    "mp2": "mp2",
+    "mp3": "libmp3lame",
+    "opus": "libopus",
+    "vorbis": "libvorbis",
+    "ac3": "ac3",
+    "eac3": "eac3",
+}
+BIT_RATE = 96_000  # a channel, of what loses something
+BITS = 3.5  # and no more than so many a sample: codecs refuse what is too much for a low rate
+SURROUND = 6  # channels, the most of ac3 and eac3
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "track")
+NO_REASON = ("Conversion failed!", "Thread message queue blocking")
+TRACK_TAGS = ("title", "handler_name")
+
+
+@dataclass(frozen=True)
+class Track:
+    """A track of sound, as ffmpeg describes it."""
+
+    coding: str  # for instance ``alac (alac), 48000 Hz, stereo, s32p (24 bit) (default)``
+    tags: tuple[str, ...] = ()  # ``name=text``, among them its language
+
+    @property
+    def codec(self) -> str:
+        """ffmpeg's name, empty if it knows none."""
+        found = re.match(r"\w+", self.coding)
+        return found[0] if found and found[0] != "none" else ""
+
+    @property
+    def subtype(self) -> str:
+        """soundfile's name of samples with as many bits; empty if the codec loses something."""
+        found = re.search(r", (u8|s16|s32|s64|flt|dbl)p?(?: \((\d+) bit\))?", self.coding)
+        if found is None or not keeps_all(self.codec):
+            return ""
+        if found[1] in ("flt", "dbl"):
+            return {"flt": "FLOAT", "dbl": "DOUBLE"}[found[1]]
+        return f"PCM_{max(16, int(found[2] or found[1][1:]))}"
+
+    @property
+    def default(self) -> bool:
+        """Whether players take it if nobody chooses."""
+        return "(default)" in self.coding
+
+
+def keeps_all(codec: str) -> bool:
+    """Whether this codec, as ffmpeg calls it, loses nothing, and ffmpeg writes it."""
+    return codec in LOSSLESS or re.fullmatch(r"pcm_[suf]\d+[bl]e|pcm_u8", codec) is not None
+
+
+def encoder(codec: str, channels: int) -> str:
+    """What writes such a codec again, empty if that is not to be had: then the container has one of its own."""
+    if keeps_all(codec):
+        return codec
+    name = LOSSY.get(codec, "")
+    fits = channels <= SURROUND or codec not in ("ac3", "eac3")
+    return name if fits and name in _encoders() else ""
+
+
+@functools.cache
+def _encoders() -> frozenset[str]:
+    listing = subprocess.run([executable() or "ffmpeg", "-hide_banner", "-encoders"], capture_output=True, check=False)
+    return frozenset(re.findall(r"^ A\S{5} (\S+)", listing.stdout.decode(errors="replace"), flags=re.MULTILINE))
 
 
 def executable() -> str | None:
@@ -65,19 +133,18 @@ def input_arguments(path: Path) -> list[str]:
 
 
 class Decoder:
-    """An audio stream of a file, the first by default, as blocks of float32 ``(channels, time)`` at its own rate.
+    """A track of sound of a file, counted from 0, as blocks of float32 ``(channels, time)`` at its own rate.
 
     Attributes: ``sample_rate``, ``channels``, ``seconds`` (of the container, 0 if unknown), ``tags``,
-    ``video`` (is there a picture beside the sound), ``codec`` and ``subtype`` (of a stream that lost nothing: ffmpeg's
-    name, and soundfile's of samples with as many bits; else empty), ``warning``. Raises EnhanceError if the file has no
-    sound or is no media file at all.
+    ``video`` (is there a picture beside the sound), ``tracks`` (all of them), ``warning``. Raises EnhanceError if the
+    file has no such track, no sound at all, or is no media file.
     """
 
-    def __init__(self, path: Path, stream: int = 0) -> None:
-        self.path = path
+    def __init__(self, path: Path, track: int = 0) -> None:
+        self.path, self.track = path, track
         self.warning = ""
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        sound = ["-map", f"0:a:{stream}", "-af", KEEP_TIME, "-c:a", "pcm_f32be", "-f", "au", "-"]
+        sound = ["-map", f"0:a:{track}", "-af", KEEP_TIME, "-c:a", "pcm_f32be", "-f", "au", "-"]
         self.process = start([*input_arguments(path), *sound], self.log, "stdout")
         try:
             self.sample_rate, self.channels = self._header()
@@ -91,7 +158,7 @@ class Decoder:
         banner = text.partition("Duration:")[0]
         pairs = re.findall(r"^ {4}(\w+) *: (.*)$", banner, flags=re.MULTILINE)
         self.tags = {key.lower(): value for key, value in pairs if key.lower() in TAGS}
-        self.codec, self.subtype = lossless(text.partition("Stream mapping:")[0], stream)
+        self.tracks = sound_tracks(text)
 
     def _header(self) -> tuple[int, int]:
         """Rate and channel count from the header of the AU stream."""
@@ -101,6 +168,7 @@ class Decoder:
             self.process.wait()
             text = read_log(self.log)
             if "matches no streams" in text:
+                check_track(self.path, self.track, len(sound_tracks(text)))
                 raise EnhanceError(f"{self.path}: has no sound", "give a file with an audio stream")
             raise EnhanceError(f"{self.path}: not an audio file", "neither libsndfile nor ffmpeg can read it")
         magic, offset, _, encoding, sample_rate, channels = struct.unpack(">4s5I", head)
@@ -125,27 +193,33 @@ class Decoder:
         self.log.close()
 
 
-def lossless(text: str, stream: int) -> tuple[str, str]:
-    """Codec, and soundfile's name of its samples, of an audio stream that lost nothing; else both are empty.
+def check_track(path: Path, track: int, tracks: int) -> None:
+    """EnhanceError unless the file has a track of that number, counted from 0."""
+    if tracks and track >= tracks:
+        what = f"{path}: --track {track + 1}, but there is one sound track"
+        if tracks > 1:
+            raise EnhanceError(what.replace("is one sound track", f"are {tracks} sound tracks"), f"give 1 to {tracks}")
+        raise EnhanceError(what, "leave it out")
 
-    ``text`` is what ffmpeg says of the input, for instance ``Audio: alac (alac), 48000 Hz, stereo, s32p (24 bit)``.
-    """
-    found = re.findall(r"Audio: (\w+)[^\n]*?, (u8|s16|s32|s64|flt|dbl)p?(?: \((\d+) bit\))?", text)
-    if stream >= len(found):
-        return "", ""
-    codec, sample, bits = found[stream]
-    if codec not in LOSSLESS and not re.fullmatch(r"pcm_[suf]\d+[bl]e|pcm_u8", codec):
-        return "", ""
-    if sample in ("flt", "dbl"):
-        return codec, {"flt": "FLOAT", "dbl": "DOUBLE"}[sample]
-    return codec, f"PCM_{max(16, int(bits or sample[1:]))}"
+
+def sound_tracks(text: str) -> tuple[Track, ...]:
+    """The tracks of sound of the input, from what ffmpeg says of it."""
+    found = []
+    for stream in re.split(r"^ +Stream #0:\d+", text.partition("Stream mapping:")[0], flags=re.MULTILINE)[1:]:
+        about = re.match(r"(?:\[\w+\])?(?:\((\w+)\))?: Audio: (.*)", stream)
+        if about is not None:
+            tags = re.findall(r"^ {6}(\w+) *: (.*)$", stream, flags=re.MULTILINE)
+            kept = [f"{name}={value}" for name, value in tags if name in TRACK_TAGS]
+            found.append(Track(about[2], (*([f"language={about[1]}"] if about[1] else []), *kept)))
+    return tuple(found)
 
 
 class Encoder:
     """Blocks of float32 ``(channels, time)`` into a file whose ending says the container.
 
-    Tags come from the file ``origin``; with ``video`` its pictures and subtitles are copied untouched. ``codec`` and
-    ``subtype`` are those of :func:`lossless`, empty for what the container has by default.
+    Tags come from the file ``origin``. With ``tracks``, those of its sound, what is written takes the place of the one
+    at ``place``, and the others, pictures and subtitles are copied. ``codec`` and ``subtype`` are those of
+    :func:`encoder` and of a :class:`Track`, empty for what the container has by default.
     """
 
     def __init__(
@@ -153,28 +227,21 @@ class Encoder:
         path: Path,
         sample_rate: int,
         channels: int,
-        origin: Path | None,
-        video: bool,
+        origin: Path,
         codec: str = "",
         subtype: str = "",
+        tracks: Sequence[Track] = (),
+        place: int = 0,
     ) -> None:
         self.path = path
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         arguments = ["-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"]
-        if origin is not None:
-            arguments += [*input_arguments(origin), "-map_metadata", "1"]
-        if video:
-            arguments += ["-map", "1:v?", "-c:v", "copy"]
-            if origin is not None and origin.suffix.lower() == path.suffix.lower():
-                arguments += ["-map", "1:s?", "-c:s", "copy"]
-        if codec:
-            quality = ["-c:a", codec]
-            if codec in LOSSLESS and subtype.startswith("PCM"):
-                bits = int(subtype.removeprefix("PCM_"))
-                quality += ["-sample_fmt", LOSSLESS[codec][bits > 16], "-bits_per_raw_sample", str(bits)]
+        arguments += [*input_arguments(origin), "-map_metadata", "1"]
+        if tracks:
+            arguments += copied(tracks, place, same=origin.suffix.lower() == path.suffix.lower())
         else:
-            quality = ["-b:a", f"{96 * channels}k"]
-        arguments += ["-map", "0:a", *quality, f"file:{path}"]
+            arguments += ["-map", "0:a"]
+        arguments += [*quality(sample_rate, channels, codec, subtype, place if tracks else 0), f"file:{path}"]
         self.process = start(arguments, self.log, "stdin")
 
     def write(self, wave: np.ndarray) -> None:
@@ -197,11 +264,45 @@ class Encoder:
 
     def _failed(self) -> None:
         self.process.wait()
-        raise OSError(f"ffmpeg: {last_line(read_log(self.log))}")
+        text = read_log(self.log)
+        began = re.search(r"Error (initializing|opening) output|Could not write header", text) is None
+        raise (OSError if began else NotEncoded)(f"ffmpeg: {last_line(text)}")
 
     def close(self) -> None:
         stop(self.process)
         self.log.close()
+
+
+def copied(tracks: Sequence[Track], place: int, same: bool) -> list[str]:
+    """Arguments that put the first input in the ``place`` of a track of the second, and copy all else of that.
+
+    Into another container subtitles and attachments may not fit, and other tracks are encoded as it has them.
+    """
+    arguments = ["-map", "1:v?", "-c:v", "copy"]
+    for number, track in enumerate(tracks):
+        if number == place:
+            arguments += ["-map", "0:a"]
+            for tag in track.tags:
+                arguments += [f"-metadata:s:a:{number}", tag]
+            if track.default:
+                arguments += [f"-disposition:a:{number}", "default"]
+        else:
+            arguments += ["-map", f"1:a:{number}", *([f"-c:a:{number}", "copy"] if same else [])]
+    if same:
+        arguments += ["-map", "1:s?", "-c:s", "copy", "-map", "1:t?", "-c:t", "copy"]
+    return arguments
+
+
+def quality(sample_rate: int, channels: int, codec: str, subtype: str, place: int) -> list[str]:
+    """Arguments for how the track at that place is encoded."""
+    arguments = [f"-c:a:{place}", codec] if codec else []
+    if not keeps_all(codec):
+        return [*arguments, f"-b:a:{place}", str(round(min(BIT_RATE, BITS * sample_rate)) * channels)]
+    if codec in LOSSLESS and subtype.startswith("PCM"):
+        bits = int(subtype.removeprefix("PCM_"))
+        form = LOSSLESS[codec][bits > 16]
+        arguments += [f"-sample_fmt:a:{place}", form, f"-bits_per_raw_sample:a:{place}", str(bits)]
+    return arguments
 
 
 def read_log(log: IO[bytes]) -> str:
@@ -218,6 +319,7 @@ def read_log(log: IO[bytes]) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, without the address ffmpeg puts before it."""
+    """The last line that says what went wrong, without the address ffmpeg puts before it."""
     lines = [re.sub(r"^\[[^]]*\] *", "", line).strip() for line in text.splitlines()]
-    return next((line for line in reversed(lines) if line and line != "Conversion failed!"), "no message")
+    told = (line for line in reversed(lines) if line and not line.startswith(NO_REASON))
+    return next(told, "no message")

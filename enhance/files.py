@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from enhance.errors import EnhanceError
+from enhance.errors import EnhanceError, NotEncoded
 
 MACHINE = hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()  # a host's name may be long
 
@@ -73,7 +73,9 @@ def _alive(process: int) -> bool:
 def not_written(target: Path, error: OSError) -> EnhanceError:
     """What to raise where the system refuses to write ``target``."""
     reason = error.strerror or str(error)
-    return EnhanceError(f"{target}: cannot be written ({reason})", "is the disk full or the folder protected?")
+    another = "take another format, such as .wav"
+    hint = another if isinstance(error, NotEncoded) else "is the disk full or the folder protected?"
+    return EnhanceError(f"{target}: cannot be written ({reason})", hint)
 
 
 @contextlib.contextmanager

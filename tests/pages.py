@@ -96,12 +96,14 @@ def options_exist(command: str) -> None:
 
 
 def fill(folder: Path, audio_folders: dict[str, Path], ffmpeg: str) -> Path:
-    """Give a folder what a reader has: recordings, a video, speech and noise, pairs to score, the recipes."""
+    """Give a folder what a reader has: recordings, videos, speech and noise, pairs to score, the recipes."""
     for name in ("noisy.wav", "recordings/a.wav", "recordings/deep/b.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, voice(1.5, 1) + 0.01 * np.random.default_rng(0).standard_normal(24000), 16000)
     video = "-f lavfi -i testsrc=d=1:s=64x64 -i noisy.wav -shortest -c:a aac talk.mp4"
-    subprocess.run([ffmpeg, "-v", "error", "-y", *video.split()], cwd=folder, check=True)
+    several = "-i talk.mp4 -i noisy.wav -map 0 -map 1 -c:v copy interview.mkv"
+    for options in (video, several):
+        subprocess.run([ffmpeg, "-v", "error", "-y", *options.split()], cwd=folder, check=True)
     shutil.copytree(audio_folders["speech"], folder / "clean-speech")
     shutil.copytree(audio_folders["noise"], folder / "noises")
     for number in range(3):

@@ -48,6 +48,9 @@ LISTEN = typer.Option(
     help="Of the beginning, which the model hears once before it starts; 0: it starts at once. By default what it was "
     "trained to.",
 )
+TRACK = typer.Option(
+    None, "--track", metavar="N", min=1, help="Of a file with several sound tracks; by default the first."
+)
 RECORDS = typer.Option(
     None, "--records", help="Write a JSON line for each file there; run again, only what is missing or changed is done."
 )
@@ -78,6 +81,7 @@ def denoise(
         False, "--linked", help="One mask for all channels: a stereo picture stays as it is. By default one each."
     ),
     listen: float | None = LISTEN,
+    track: int | None = TRACK,
     jobs: int | None = JOBS,
     engine: str = ENGINE,
     address: str | None = ADDRESS,
@@ -89,15 +93,16 @@ def denoise(
 ) -> None:
     """Remove noise from speech.
 
-    Keeps the format, rate, channels and length of the file; a video keeps its pictures. Nothing is
-    overwritten unless asked, and an output appears when it is complete.
+    Keeps the format, rate, channels and length of the file; a video keeps its pictures and
+    other sound tracks. Nothing is overwritten unless asked, and an output appears when it is complete.
     """
     from enhance.inference.tasks import Settings, check_listen, plan
 
     check_listen(listen)
     run = runner(engine, address, jobs, device)
     device = "cpu" if engine == "ray" else device  # which then is what is checked here, too
-    settings = Settings(model, device, strength, prevent_clipping, linked=linked, listen=listen, precision=precision)
+    ways: dict[str, Any] = {"linked": linked, "listen": listen, "precision": precision, "track": track}
+    settings = Settings(model, device, strength, prevent_clipping, **ways)
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
     process(tasks, settings, run, as_json, kept, existing)

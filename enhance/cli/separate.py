@@ -15,6 +15,7 @@ from enhance.cli.denoise import (
     PRECISION,
     RECORDS,
     SKIP_EXISTING,
+    TRACK,
     known,
     process,
     runner,
@@ -51,6 +52,7 @@ def separate(
         False, "--independent", help="Separate channels one by one: different microphones, not one stereo picture."
     ),
     listen: float | None = LISTEN,
+    track: int | None = TRACK,
     jobs: int | None = JOBS,
     engine: str = ENGINE,
     address: str | None = ADDRESS,
@@ -89,6 +91,7 @@ def separate(
         independent=independent,
         listen=listen,
         precision=precision,
+        track=track,
     )
     kept, existing, ours = known(records, settings, force, skip_existing)
     tasks = plan_separation(inputs, output, names, suffix(ending), plot, ours=ours)

@@ -237,7 +237,7 @@ def decode(track: Found, recipe: StemRecipe) -> tuple[np.ndarray, np.ndarray | N
 
 def _read(part: Part, recipe: StemRecipe) -> np.ndarray:
     """A file as ``(channels, time)`` of the recipe's rate and channels."""
-    wave, rate = audio.read(part.path) if part.stream is None else audio.read_stream(part.path, part.stream)
+    wave, rate = audio.read(part.path, 1 + (part.stream or 0))
     if recipe.channels == 1:
         wave = wave.mean(axis=0, keepdims=True)
     elif len(wave) == 1:

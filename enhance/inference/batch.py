@@ -48,7 +48,7 @@ def check(tasks: Sequence[AnyTask], settings: Settings) -> tuple[list[Result], f
         if is_remote(task.source):
             continue
         try:
-            about = info(task.source)
+            about = info(task.source, settings.track or 1)
             if isinstance(task, SeparationTask):
                 check_channels(model, about.channels, str(task.source))
             else:

@@ -41,7 +41,7 @@ def denoise_file(
     EnhanceError, and leaves no half-written file behind.
     """
     began = time.perf_counter()
-    with opened(task.source) as reader, contextlib.ExitStack() as stack:
+    with opened(task.source, settings.track or 1) as reader, contextlib.ExitStack() as stack:
         info = reader.info
         check_rate(info.sample_rate, str(task.source))
         check_denoiser(model, info.channels, str(task.source))
@@ -49,7 +49,7 @@ def denoise_file(
         output = stack.enter_context(written(task.target, info, encoding))
         outputs = [output]
         if task.noise:
-            outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, video=False))))
+            outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, whole=False))))
         rate, channels = info.sample_rate, info.channels
         ways = (settings.strength, settings.linked, settings.listen, str(task.source))
         pairs = denoised(_read(reader, progress), model, rate, channels, device, *ways)
@@ -66,7 +66,7 @@ def denoise_file(
                 outputs[1].write(wave - clean)
         for each in outputs:
             each.finish()
-    warnings = [reader.warning] if reader.warning else []
+    warnings = _about_input(reader, settings, encoding.whole)
     if output.clipped:
         warnings.append(
             f"{task.target}: {output.clipped} samples clipped at full scale; "
@@ -102,12 +102,12 @@ def separate_file(
     EnhanceError, and leaves no half-written file behind.
     """
     began = time.perf_counter()
-    with opened(task.source) as reader, contextlib.ExitStack() as stack:
+    with opened(task.source, settings.track or 1) as reader, contextlib.ExitStack() as stack:
         info = reader.info
         check_rate(info.sample_rate, str(task.source))
         check_channels(model, info.channels, str(task.source))
         stack.enter_context(no_empty_folder(task.target))
-        encodings = {path: replace(choose_encoding(path, info), video=False) for path in task.parts.values()}
+        encodings = {path: replace(choose_encoding(path, info), whole=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]
         blocks, ways = _read(reader, progress), (settings.wiener, settings.independent, settings.listen)
@@ -125,7 +125,7 @@ def separate_file(
                 output.write(part)
         for each in outputs:
             each.finish()
-    warnings = [reader.warning] if reader.warning else []
+    warnings = _about_input(reader, settings, whole=False)
     warnings += [
         f"{each.target}: {each.clipped} samples clipped at full scale; --prevent-clipping lowers all parts instead"
         for each in outputs
@@ -151,6 +151,17 @@ def _read(reader: Reader, progress: Callable[[float], None]) -> Iterator[np.ndar
     for block in blocks(reader, round(BLOCK_SECONDS * reader.info.sample_rate)):
         yield block
         progress(block.shape[1] / reader.info.sample_rate)
+
+
+def _about_input(reader: Reader, settings: Settings, whole: bool) -> list[str]:
+    """What there is to say of it when it has been read; of the ``whole`` the other tracks have been copied."""
+    warnings = [reader.warning] if reader.warning else []
+    if settings.track is None and (count := len(reader.info.tracks)) > 1:
+        others = "the others are copied" if whole else "the others are left out"
+        warnings.append(
+            f"{reader.info.path}: has {count} sound tracks; took the first, {others} (--track takes another)"
+        )
+    return warnings
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
 from enhance.inference.broadcast import append_chunks, read_chunks
 
+HOLDERS = VIDEOS | {".m4a", ".m4b", ".mka"}  # of what may be a picture, or several tracks of sound
 WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
 
 
@@ -26,8 +27,8 @@ class Encoding:
 
     container: str = ""
     subtype: str = ""
-    video: bool = False  # pictures are copied from the input
-    codec: str = ""  # of ffmpeg, where the input's lost nothing; else the container's own
+    codec: str = ""  # what ffmpeg writes, where that is what the input has; else the container's own
+    whole: bool = False  # pictures, subtitles and other tracks of sound are copied from the input
 
 
 def choose_encoding(target: Path, source: Info) -> Encoding:
@@ -51,8 +52,9 @@ def choose_encoding(target: Path, source: Info) -> Encoding:
     if ffmpeg.executable() is None:
         what = f"{source.channels} channels at {source.sample_rate} Hz as {suffix[1:]}"
         raise EnhanceError(f"{target}: writing {what} needs ffmpeg", "install it, or take .wav")
-    video = source.video and (suffix in VIDEOS or same)
-    return Encoding("", source.subtype, video, source.codec) if same and source.codec else Encoding(video=video)
+    whole = bool(source.tracks) and (suffix in VIDEOS if source.video else same and suffix in HOLDERS)
+    codec = ffmpeg.encoder(source.codec, source.channels) if same else ""
+    return Encoding("", source.subtype if codec else "", codec, whole)
 
 
 def nearest_subtype(suffix: str, subtype: str) -> str:
@@ -145,7 +147,8 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
             container, subtype = encoding.container, encoding.subtype
             writer = SoundFileWriter(temporary, rate, channels, container, subtype, source.tags)
         else:
-            more = encoding.video, encoding.codec, encoding.subtype
+            tracks = source.tracks if encoding.whole else ()
+            more = encoding.codec, encoding.subtype, tracks, source.track - 1
             writer = ffmpeg.Encoder(temporary, rate, channels, source.path, *more)
         with contextlib.closing(writer):
             yield Output(target, writer)

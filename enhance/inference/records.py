@@ -46,6 +46,8 @@ class Records:
             self.options["listen"] = settings.listen
         if settings.precision != "32-true":
             self.options["precision"] = settings.precision
+        if settings.track is not None:
+            self.options["track"] = settings.track
         self.written: dict[int, int] = {}  # an output that there is a record of -> what it is done for, 0 if nothing
         self.skipped = 0
         self.stamps: dict[Path, dict[str, int]] = {}  # of inputs on the way
@@ -208,7 +210,7 @@ def _absolute(name: str, folder: str) -> str:
 def _key(record: dict[str, Any]) -> int:
     """What identifies an input, its outputs and the settings."""
     names = ("source", "target", "size", "mtime_ns", "weights", "strength", "prevent_clipping")
-    may_lack = ("noise", "plot", "parts", *FLAGS, "listen", "precision")
+    may_lack = ("noise", "plot", "parts", *FLAGS, "listen", "precision", "track")
     return _digest([*(record[name] for name in names), *(record.get(name) for name in may_lack)])
 
 

@@ -79,6 +79,7 @@ class Settings:
     linked: bool = False  # channels are denoised with one mask
     listen: float | None = None  # s that a model with memory hears before it begins, where that is not its own choice
     precision: str = "32-true"  # see enhance.nn.precision
+    track: int | None = None  # of sound, in files with several, counted from 1; the first where nobody says
 
 
 @dataclass(frozen=True)

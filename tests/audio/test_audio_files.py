@@ -140,7 +140,7 @@ def test_what_lost_something_has_no_bits(tmp_path: Path, ffmpeg: str):
     audio.write(tmp_path / "a.wav", noise(1, 44100), 44100)
     subprocess.run([ffmpeg, "-loglevel", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
     about = audio.info(tmp_path / "a.m4a")
-    assert (about.codec, about.subtype) == ("", "")
+    assert (about.codec, about.subtype) == ("aac", "")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

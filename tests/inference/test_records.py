@@ -51,6 +51,10 @@ def test_a_rerun_does_what_is_missing_or_changed(cli, corpus: Path, untrained: s
     assert cli(*command, "--strength", "0.5", "--linked").code == 0
     assert done(records)[10:] == ["0.wav", "1.wav", "2.wav", "3.wav"]
     assert cli(*command, "--strength", "0.5", "--linked") == (0, "", "4 files were done before\n")
+    for others in (("--listen", "1"), ("--track", "1")):
+        assert cli(*command, *others).code == 0
+        assert cli(*command, *others) == (0, "", "4 files were done before\n")
+    assert len(done(records)) == 14 + 8
 
 
 def test_what_failed_is_recorded_and_tried_again(cli, corpus: Path, untrained: str):
