@@ -1,7 +1,8 @@
-"""Chunks of Broadcast WAV that libsndfile does not hand over: where a take belongs on the time line.
+"""Chunks of WAV that libsndfile does not hand over: where a take belongs on the time line, what is marked in it.
 
-``bext`` (EBU Tech 3285) has time reference, originator and coding history, ``iXML`` scene, take and track names. They
-are copied byte for byte: an output with the rate, the length and the beginning of its input has the same time code.
+``bext`` (EBU Tech 3285) has time reference, originator and coding history, ``iXML`` scene, take and track names,
+``cue`` and the list ``adtl`` markers and their labels, ``smpl`` loops, ``axml``, ``_PMX`` and ``id3`` tags. They are
+copied byte for byte: an output with the rate, the length and the beginning of its input has its time code and markers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 from enhance.errors import EnhanceError
 
-WANTED = (b"bext", b"iXML")
+WANTED = (b"bext", b"iXML", b"axml", b"cue ", b"smpl", b"_PMX", b"id3 ", b"ID3 ")
+LABELS = b"adtl"  # the list of the labels of markers: another has texts that libsndfile knows
 LONGEST = 1 << 24  # bytes of a chunk that is copied; they have some thousand
 LARGE = 0xFFFFFFFF  # a size of 32 bits that does not fit, or is not known
 
@@ -28,7 +30,7 @@ class Chunk(NamedTuple):
 
 
 def read_chunks(path: Path) -> list[tuple[bytes, bytes]]:
-    """Names and contents of the ``bext`` and ``iXML`` chunks of a WAV or RF64 file; none of any other file.
+    """Names and contents of such chunks of a WAV or RF64 file; none of any other file.
 
     What is cut off, or behind something that is no chunk, is left out. EnhanceError if the file cannot be read.
     """
@@ -36,9 +38,12 @@ def read_chunks(path: Path) -> list[tuple[bytes, bytes]]:
     try:
         with path.open("rb") as file:
             for name, start, size in _chunks(file):
-                if name in WANTED and size <= LONGEST:
-                    file.seek(start)
-                    found.append((name, file.read(size)))
+                if name not in (*WANTED, b"LIST") or size > LONGEST:
+                    continue
+                file.seek(start)
+                content = file.read(size)
+                if name in WANTED or content[:4] == LABELS:
+                    found.append((name, content))
     except OSError as error:
         raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "is it still there?") from None
     return found

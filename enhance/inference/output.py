@@ -16,6 +16,7 @@ from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWrit
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
 from enhance.inference.broadcast import append_chunks, read_chunks
+from enhance.inference.tags import put_tags, read_tags
 
 HOLDERS = VIDEOS | {".m4a", ".m4b", ".mka"}  # of what may be a picture, or several tracks of sound
 WAV_LIMIT = 4_000_000_000  # bytes of samples; beyond, a WAV is written as RF64
@@ -137,10 +138,11 @@ class Output:
 def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
     """An output with the rate, channels and tags of ``source``; to be finished by the caller.
 
-    A WAV has also those chunks of a WAV that :mod:`enhance.inference.broadcast` knows: what is written has to begin
-    where ``source`` does. It appears under its own name when the block is left without an error.
+    A WAV has also those chunks of a WAV that :mod:`enhance.inference.broadcast` knows, a FLAC or MP3 file all tags of
+    one of its kind: what is written has to begin where ``source`` does. It appears under its own name when the block is
+    left without an error.
     """
-    chunks = read_chunks(source.path)
+    chunks, tags = read_chunks(source.path), read_tags(source.path, source.container)
     with replacing(target) as temporary:
         rate, channels = source.sample_rate, source.channels
         if encoding.container:
@@ -153,3 +155,4 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
         with contextlib.closing(writer):
             yield Output(target, writer)
         append_chunks(temporary, chunks)
+        put_tags(temporary, encoding.container, tags)

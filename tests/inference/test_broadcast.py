@@ -1,4 +1,4 @@
-"""The chunks of Broadcast WAV: byte for byte in the output, whose audio is what it is without them."""
+"""Chunks of WAV, time code and markers: byte for byte in the output, whose audio is what it is without them."""
 
 from __future__ import annotations
 
@@ -74,6 +74,19 @@ def test_every_part_and_what_was_removed_keep_them(tmp_path: Path):
         assert soundfile.info(path).frames == 80000
 
 
+def test_markers_keep_their_places_and_labels(tmp_path: Path):
+    """Three markers, of which the second is called Answer; texts of the file are in a list of their own."""
+    places = [struct.pack("<II4sIII", number, 0, b"data", 0, 0, 16000 * number) for number in (1, 2, 3)]
+    label = b"labl" + struct.pack("<II", 11, 2) + b"Answer\0\0"
+    marks = [(b"cue ", struct.pack("<I", 3) + b"".join(places)), (b"LIST", b"adtl" + label)]
+    texts = (b"LIST", b"INFO" + b"INAM" + struct.pack("<I", 6) + b"A take")
+    source = recording(tmp_path / "a.wav", [texts], [*marks, (b"id3 ", b"ID3\4\0\0\0\0\0\0")])
+    denoised(source, tmp_path / "b.wav")
+    assert read_chunks(tmp_path / "b.wav") == [*marks, (b"id3 ", b"ID3\4\0\0\0\0\0\0")]
+    assert audio.info(tmp_path / "b.wav").tags["title"] == "A take"
+    assert (tmp_path / "b.wav").read_bytes().count(b"INAM") == 1
+
+
 def test_only_between_wavs(tmp_path: Path):
     source = recording(tmp_path / "a.wav", BOTH)
     for ending in ("flac", "rf64", "aiff"):
@@ -131,4 +144,4 @@ def test_what_is_cut_off_is_left_out(tmp_path: Path):
 def test_whatever_is_in_it_there_is_no_error(tmp_path_factory: pytest.TempPathFactory, magic: bytes, rest: bytes):
     path = tmp_path_factory.getbasetemp() / "random.wav"
     path.write_bytes(magic + bytes(4) + b"WAVE" + rest)
-    assert all(name in broadcast.WANTED for name, _ in read_chunks(path))
+    assert all(name in (*broadcast.WANTED, b"LIST") for name, _ in read_chunks(path))
