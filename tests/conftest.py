@@ -140,3 +140,13 @@ def store(audio_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
     clips = [clip for kind, folder in audio_folders.items() for clip in scan_folder(folder, kind)]
     responses = ((str(seed), rooms.simulate(seed, 16000)) for seed in range(10))
     return build(tmp_path_factory.mktemp("store") / "data", clips, responses, 16000, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A listening page of toy scores and sounds."""
+    import listening_page
+
+    path = tmp_path_factory.mktemp("a page") / "listen.html"
+    listening_page.write(path)
+    return path
