@@ -62,7 +62,7 @@ class Info:
     @property
     def codec(self) -> str:
         """Of what ffmpeg reads, as it calls it."""
-        return self.tracks[self.track - 1].codec if self.tracks else ""
+        return self.tracks[self.track - 1].codec if self.track <= len(self.tracks) else ""
 
     @property
     def seconds(self) -> float:
@@ -135,7 +135,7 @@ class FfmpegReader:
         rate, tracks = decoder.sample_rate, decoder.tracks
         tags = {"tracknumber" if key == "track" else key: text for key, text in decoder.tags.items()}
         frames = round(decoder.seconds * rate)
-        subtype = tracks[track - 1].subtype
+        subtype = tracks[track - 1].subtype if track <= len(tracks) else ""
         self.info = Info(path, rate, decoder.channels, frames, "", subtype, tags, decoder.video, tracks, track)
 
     @property

@@ -48,7 +48,7 @@ BIT_RATE = 96_000  # a channel, of what loses something
 BITS = 3.5  # and no more than so many a sample: codecs refuse what is too much for a low rate
 SURROUND = 6  # channels, the most of ac3 and eac3
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "track")
-NO_REASON = ("Conversion failed!", "Thread message queue blocking")
+NO_REASON = ("Conversion failed!", "Thread message queue blocking", "Qavg:", "video:")
 TRACK_TAGS = ("title", "handler_name")
 
 
@@ -206,7 +206,7 @@ def sound_tracks(text: str) -> tuple[Track, ...]:
     """The tracks of sound of the input, from what ffmpeg says of it."""
     found = []
     for stream in re.split(r"^ +Stream #0:\d+", text.partition("Stream mapping:")[0], flags=re.MULTILINE)[1:]:
-        about = re.match(r"(?:\[\w+\])?(?:\((\w+)\))?: Audio: (.*)", stream)
+        about = re.match(r"(?:\[[^]]*\])?(?:\(([^)]*)\))?: Audio: (.*)", stream)
         if about is not None:
             tags = re.findall(r"^ {6}(\w+) *: (.*)$", stream, flags=re.MULTILINE)
             kept = [f"{name}={value}" for name, value in tags if name in TRACK_TAGS]

@@ -14,6 +14,7 @@ import torch
 from toys import Gain
 
 from enhance import audio
+from enhance import ffmpeg as ffmpeg_process
 from enhance.errors import EnhanceError
 from enhance.inference.files import denoise_file
 from enhance.inference.tasks import Result, Settings, Task
@@ -84,6 +85,13 @@ def test_one_track_is_denoised_and_the_others_are_copied(film: Path, ffmpeg: str
         assert packets(target, kind, ffmpeg) == packets(film, kind, ffmpeg)
     expected = "has 3 sound tracks; took the first, the others are copied (--track takes another)"
     assert result.warnings == (() if track else (f"{film}: {expected}",))
+
+
+@pytest.mark.parametrize("before", ["", "[0x2](und)", "(en-US)", "[0x1c0](eng,ger)", "()"])
+def test_a_track_is_known_whatever_its_language(before: str):
+    text = f"  Stream #0:1{before}: Audio: flac, 44100 Hz, mono, s32 (24 bit)\n"
+    (track,) = ffmpeg_process.sound_tracks(f"{text}Stream mapping:\n  Stream #0:0: Audio: pcm_f32be\n")
+    assert (track.codec, track.subtype) == ("flac", "PCM_24")
 
 
 def test_another_container_has_all_tracks_too(film: Path, ffmpeg: str):
