@@ -108,7 +108,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"**What `{HYBRID}` is better by, all SNRs** (paired; bold: p < {SIGNIFICANT:g}, Wilcoxon, Holm)\n\n"
         + _table(*_differences(found)),
         "\n".join(f"- {line}" for line in _verdicts(found)),
-        f"![What the hybrid is better by, over the SNR]({PLOT})",
+        f"![What the hybrid is better by, over the SNR]({PLOT})" + _left_out(found),
         f"**{' / '.join(heading(metric) for metric in SHOWN)}, each SNR**\n\n{_table(*_details(found, snrs))}",
         *([f"## Real test pairs\n\n{table.markdown(found['pairs'])}".rstrip()] if "pairs" in found else []),
         f"enhance {found['enhance']}, torch {found['torch']}; intervals: 95 % bootstrap over clips",
@@ -185,6 +185,22 @@ def _verdicts(found: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _outdone(found: dict[str, Any]) -> list[str]:
+    """Systems that the hybrid is surely better than in each kind and metric: on their scale no other is to be seen.
+
+    None if that is all of them.
+    """
+    others = [system for system in found["order"] if system not in (UNTOUCHED, HYBRID)]
+    rows = [row for row in found["comparisons"] if row["snr"] is None]
+    close = {row["against"] for row in rows if not _significant(row) or row["difference"] <= 0}
+    return [system for system in others if system not in close] if close & {*others} else []
+
+
+def _left_out(found: dict[str, Any]) -> str:
+    names = ", ".join(f"`{system}`" for system in _outdone(found))
+    return f"\n\nNot in the plot, being worse in each kind and metric: {names}." if names else ""
+
+
 def _details(found: dict[str, Any], snrs: list[str]) -> tuple[list[str], Iterator[list[str]]]:
     def cell(scores: dict[str, Any]) -> str:
         return " / ".join(f"{scores[metric]['mean']:.{digits(metric)}f}" for metric in SHOWN)
@@ -203,7 +219,8 @@ def figure(found: dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     others = [system for system in found["order"] if system not in (UNTOUCHED, HYBRID)]
-    look = looks(others)
+    look, outdone = looks(others), _outdone(found)
+    others = [system for system in others if system not in outdone]
     whole = Figure(figsize=(10, 6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(whole)
     panels = whole.subplots(len(SHOWN), len(found["scores"]), sharex=True, sharey="row", squeeze=False)

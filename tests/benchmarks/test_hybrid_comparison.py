@@ -138,6 +138,27 @@ def test_differences_that_all_clips_share_are_significant_and_said_in_words(benc
     ]
 
 
+def test_a_system_worse_in_everything_is_not_in_the_plot_but_named_below(bench):
+    def scores(offset: float, scale: float) -> list[dict[str, Any]]:
+        values = [scale * (1.0 + 0.1 * number) + offset * (1 + 0.1 * number) for number in range(20)]
+        return [{**row, "stoi": row["pesq"], "si_sdr": row["pesq"]} for row in rows(bench, x=values)]
+
+    def found(**systems: tuple[float, float]) -> dict[str, Any]:
+        scored = [{**row, "system": name} for name, given in systems.items() for row in scores(*given)]
+        return {**bench.compare.summarise(scored, list(systems)), "order": list(systems)}
+
+    close = found(untouched=(-2, 1), waveform=(-1, 1), spectrogram=(0, 1), hybrid=(0, 1))
+    assert bench.tables._outdone(close) == ["waveform"]
+    assert bench.tables._left_out(close).endswith("worse in each kind and metric: `waveform`.")
+    labels = [line.get_label() for line in bench.tables.figure(close).axes[0].lines]
+    assert "spectrogram" in labels
+    assert "waveform" not in labels
+
+    far = found(untouched=(-2, 1), waveform=(-1, 1), hybrid=(0, 1))  # nothing would be left to be seen
+    assert bench.tables._left_out(far) == ""
+    assert "waveform" in [line.get_label() for line in bench.tables.figure(far).axes[0].lines]
+
+
 # The script
 
 
