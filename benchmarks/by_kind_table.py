@@ -20,7 +20,8 @@ def page(found: dict[str, Any]) -> str:
 The shipped models and what people use today on the mixtures that steer training: speakers, recordings, tracks and rooms
 that training never heard, {found["clips"]} clips of {found["seconds"]:g} s of each kind at −5 to 20 dB SNR
 (`python benchmarks/by_kind.py runs/data/open-speech`, data {found["data"]}). Shipped weights were chosen by
-a part of these clips; the other tools never saw them, nor recordings of the same sources. The best of a column is bold.
+a part of these clips, and trained on other recordings of the same collections; what the other tools were trained on is
+not known of all. The best of a column is bold.
 
 {chr(10).join(sections)}
 ## What `{name}` is better by

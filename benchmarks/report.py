@@ -35,6 +35,7 @@ BEGIN_MODELS, END_MODELS = "<!-- models: benchmarks/report.py -->", "<!-- end of
 BEGIN_THROUGHPUT, END_THROUGHPUT = "<!-- throughput: benchmarks/report.py -->", "<!-- end of throughput -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
+AT_ONCE = ("noisereduce", "logMMSE", "NSNet2", "Conv-TasNet")  # peers that a file goes through whole: peers/adapters.py
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
     "RecurrentHybrid": "A speech denoiser for files: a waveform module and the compact U-Net behind it "
@@ -133,7 +134,8 @@ The file that `enhance export` writes has {found["bytes"] / 1e6:.1f} MB and diff
 Delay of `enhance live`, a block included: {delays}.
 In long chunks ONNX Runtime takes {files["ONNX Runtime"] / files["PyTorch"]:.2f} of PyTorch's time, so `enhance denoise` has no such engine.
 
-Other tools, each in blocks of its own or, without a delay, all at once (`benchmarks/peers`; `{DEFAULT}` in the same run):
+Other tools (`benchmarks/peers`) and our models, in the same run: {", ".join(AT_ONCE)} and ours take a file at once, the
+others go through it in blocks of their own. The delay is what a live stream would lag, of those that can be live.
 
 {chr(10).join(peers)}
 """
@@ -182,6 +184,18 @@ have in common with the voice moves it in the untouched mixtures too.
 """
 
 
+def footing() -> str:
+    """What real-time factors in the README's tables are not alike in."""
+    times = read("runtimes")["times"]
+    block = min(row["chunk_ms"] for row in times if row["name"] == "PyTorch")
+    live = {row["name"]: row["rtf"] for row in times if row["chunk_ms"] == block}
+    return (
+        f"Real-time factors are of files. {', '.join(AT_ONCE)} and our models take one at once, the others go through it "
+        f"in blocks,\nas live sound comes: `{read('runtimes')['model']}` takes {live['PyTorch']:.3f} so in PyTorch, and "
+        f"{live['ONNX Runtime']:.3f} in ONNX Runtime ([more](benchmarks/results/runtimes.md))."
+    )
+
+
 def results_section(header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
@@ -191,9 +205,12 @@ def results_section(header: dict[str, Any]) -> str:
 trained on, tuned to or used to choose between models (peers, their licences and delays: [`benchmarks/peers`](benchmarks/peers/README.md)):
 
 {table.markdown(noisy, comparisons=False)}
+{footing()}
+
 [Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests;
-[kind of noise by kind](benchmarks/results/by_kind.md), on other speakers, languages and noises that our training never heard: the
-shipped weights were chosen by a part of these clips, and the peers never saw recordings of the same sources.
+[kind of noise by kind](benchmarks/results/by_kind.md), on speakers and recordings that our training never heard, which is at home
+there: it had other recordings of the same collections, and the shipped weights were chosen by a part of these clips. What
+the peers had heard is not known of all.
 
 ![PESQ-WB over real-time factor](benchmarks/results/speed.png)
 

@@ -11,42 +11,50 @@ from enhance.bench import plots
 from enhance.bench.page import Player, Sound, choose, write_page
 from enhance.bench.records import UNTOUCHED, Clip, Record, Summary
 from enhance.bench.run import Bench
-from enhance.bench.systems import estimate
+from enhance.bench.score import estimate_in_order
 from enhance.errors import EnhanceError
 
 
 def write_listening_page(path: Path, bench: Bench, summary: Summary, records: Sequence[Record]) -> None:
     """Write ``path``: the tables, the plots, and players for the clips with most, median and least gain.
 
-    Estimates are made again for these clips; a system that fails on one is left out of its row.
+    Of several sources each has a player of its own. Estimates are made again for these clips; a system that fails on
+    one is left out of its row.
     """
     wanted = choose(records, bench.job.metrics[0])
     clips = {clip.id: clip for clip in bench.clips}
-    players = [_player(clips[name], bench, records) for name in wanted]
+    players: dict[tuple[str, str], Player] = {}
+    for name in dict.fromkeys(clip for clip, _ in wanted):  # a clip at a time, with all of its sources
+        sources = [source for clip, source in wanted if clip == name]
+        made = _players(clips[name], sources, bench, records)
+        players |= {(name, source): player for source, player in made.items()}
     title = f"{summary['data']['name']}: {summary['data']['clips']} clips"
-    write_page(path, summary, players, _plots(records, summary), title)
+    write_page(path, summary, [players[place] for place in wanted], _plots(records, summary), title)
 
 
-def _player(clip: Clip, bench: Bench, records: Sequence[Record]) -> Player:
-    """The sounds of the clip's first source, with their scores."""
-    sources = list(clip.references) or ["speech"]
-    scores = {
-        record.system: record.scores for record in records if (record.clip, record.source) == (clip.id, sources[0])
-    }
+def _players(clip: Clip, wanted: Sequence[str], bench: Bench, records: Sequence[Record]) -> dict[str, Player]:
+    """The sounds of each of those sources of the clip, with their scores."""
+    scores = {(record.system, record.source): record.scores for record in records if record.clip == clip.id}
     mixture, rate = read(clip.mixture)
-    sounds = [Sound(UNTOUCHED, mixture.mean(0), scores.get(UNTOUCHED, {}))]
-    if clip.references:
-        reference, _ = read(clip.references[sources[0]])
-        sounds.append(Sound("clean", reference.mean(0), {}))
+    references = {source: read(path)[0] for source, path in clip.references.items()}
+    players = {}
+    for source in wanted:
+        name = f"{clip.id} · {source}" if len(references) > 1 else clip.id
+        sounds = [Sound(UNTOUCHED, mixture.mean(0), scores.get((UNTOUCHED, source), {}))]
+        if references:
+            sounds.append(Sound("clean", references[source].mean(0), {}))
+        players[source] = Player(name, clip.tags, rate, sounds)
     for system in bench.systems:
         if system.name == UNTOUCHED:
             continue
         try:
-            made = estimate(system, clip, mixture, rate, sources, bench.job.device, bench.job.align)
+            made = estimate_in_order(system, clip, bench.job, mixture, rate, references)
         except EnhanceError:  # reported with the scores
             continue
-        sounds.append(Sound(system.name, made.waves[sources[0]].mean(0), scores.get(system.name, {})))
-    return Player(clip.id, clip.tags, rate, sounds)
+        for source, player in players.items():
+            wave = made.waves[source].mean(0)
+            player.sounds.append(Sound(system.name, wave, scores.get((system.name, source), {})))
+    return players
 
 
 def _plots(records: Sequence[Record], summary: Summary) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ import numpy as np
 from enhance.bench import table
 from enhance.bench.plots import looks
 from enhance.bench.records import UNTOUCHED, Record, Summary, by_system
-from enhance.bench.sounds import RANGE_DB, cropped, flac, spectrograms
+from enhance.bench.sounds import RANGE_DB, cropped, flac, liveliest, spectrograms
 from enhance.files import replacing
 from enhance.metrics import METRICS
 
@@ -53,25 +53,30 @@ class Sound:
 class Player:
     """A clip to listen to: first the untouched mixture, then ``"clean"`` if there is one, then the systems."""
 
-    clip: str
+    clip: str  # its heading: with the source, where there are several
     tags: dict[str, str]
     rate: int  # Hz
     sounds: list[Sound]
 
 
-def choose(records: Sequence[Record], metric: str, count: int = 9) -> list[str]:
-    """Ids of the clips where the first system gains most, about the median, and least: a third of ``count`` each.
+def choose(records: Sequence[Record], metric: str, count: int = 9) -> list[tuple[str, str]]:
+    """Clips and sources: where the first system gains most, about the median, and least, a third of ``count`` each.
 
-    In that order, without duplicates; all clips where there are no more. Clips without a gain come last.
+    In that order, without duplicates; all clips where there are no more. Clips without a gain come last, and sources
+    that a clip does not hold are left out.
     """
+    records = [record for record in records if not record.absent]
     sign = 1 if METRICS[metric].higher_is_better else -1
     systems = by_system(records)
     first = next((name for name in systems if name != UNTOUCHED), UNTOUCHED)
-    before, after = (_means(systems.get(name, []), metric) for name in (UNTOUCHED, first))
+    before, after = (
+        {(found.clip, found.source): found.scores[metric] for found in systems.get(name, []) if metric in found.scores}
+        for name in (UNTOUCHED, first)
+    )
     gains = {clip: sign * (after[clip] - before[clip]) for clip in after if clip in before}
     ranked = sorted(gains, key=lambda clip: -gains[clip])
     if len(ranked) <= count:
-        others = [clip for clip in dict.fromkeys(record.clip for record in records) if clip not in gains]
+        others = [clip for clip in dict.fromkeys((found.clip, found.source) for found in records) if clip not in gains]
         return [*ranked, *others][:count]
     last = count // 3
     middle = (count - last) // 2
@@ -80,17 +85,8 @@ def choose(records: Sequence[Record], metric: str, count: int = 9) -> list[str]:
     return ranked[:top] + ranked[start : start + middle] + ranked[len(ranked) - last :]
 
 
-def _means(records: Sequence[Record], metric: str) -> dict[str, float]:
-    """Mean score of each clip over its sources."""
-    values: dict[str, list[float]] = {}
-    for record in records:
-        if metric in record.scores:
-            values.setdefault(record.clip, []).append(record.scores[metric])
-    return {clip: sum(found) / len(found) for clip, found in values.items()}
-
-
 def write_page(path: Path, summary: Summary, players: Sequence[Player], plots: Mapping[str, bytes], title: str) -> None:
-    """Write the page; ``plots`` are PNGs by name. Only the first eight seconds of a clip can be heard.
+    """Write the page; ``plots`` are PNGs by name. Of a longer clip eight seconds can be heard, those with most sound.
 
     EnhanceError where the file cannot be written.
     """
@@ -220,7 +216,7 @@ def _comparisons(summary: Summary) -> str:
     """A row a pair of systems, a column a metric."""
     pairs: dict[str, dict[str, str]] = {}
     for line, row in zip(table.comparison_lines(summary), summary["comparisons"], strict=True):
-        names, _, difference, interval, p = line
+        names, _, _, difference, interval, p = line
         unsure = row["p"] is None or row["p"] >= 0.05
         likely = "" if not p else f"p {p}" if p.startswith("<") else f"p = {p}"
         small = ", ".join(part for part in (interval, likely, f"n = {row['n']}") if part)
@@ -271,10 +267,15 @@ def _listening(players: Sequence[Player], summary: Summary, colours: Mapping[str
 
 
 def _player(player: Player, number: int, metrics: Sequence[str], colours: Mapping[str, str]) -> str:
-    waves = cropped([sound.wave for sound in player.sounds], player.rate)
+    start = liveliest(player.sounds[min(1, len(player.sounds) - 1)].wave, player.rate)  # of the clean one, if any
+    waves = cropped([sound.wave for sound in player.sounds], player.rate, start)
     seconds = waves.shape[1] / player.rate
     name = escape(player.clip)
     tags = "".join(f"<li>{escape(key)} {escape(value)}</li>" for key, value in player.tags.items())
+    whole = len(player.sounds[0].wave) / player.rate
+    if whole > seconds:
+        begin = start / player.rate
+        tags += f"<li>{begin:.1f}–{begin + seconds:.1f} s of {whole:.1f} s; scores are of all</li>"
     thumbs = "".join(
         f'<button type="button" tabindex="-1" aria-pressed="false"><img src="{_data(png)}" '
         f'alt="Spectrogram of {escape(sound.system)}"><span>{escape(sound.system)}</span></button>'

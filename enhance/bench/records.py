@@ -42,6 +42,7 @@ class Record:
     seconds: float = 0.0  # of audio
     cpu_seconds: float | None = None  # the system's, on one thread; None where we did not run it
     tags: dict[str, str] = field(default_factory=dict)
+    delay: float | None = None  # s, that --align took out of the estimate
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -103,7 +104,8 @@ Summary = dict[str, Any]
      "systems": [{"name", "kind": "mixture" | "model" | "estimates", "scored", "total",
                   "rtf", "parameters", "macs_per_second", "latency_ms", "version", "licence", "note",  # or null
                   "scores": {"pesq_wb": {"mean", "low", "high", "n"},
-                             "bss_sdr": {..., "median"}, ...}}, ...],  # then low and high are the median's
+                             "bss_sdr": {..., "median"}, ...},  # then low and high are the median's
+                  "delay": {"median", "low", "high"}}, ...],  # s, that --align took out; if it did
      "sources": {"vocals": [systems as above], ...},          # only where clips have several sources
      "groups": {"snr": {"2.5": [systems as above], ...}},     # of --by
      "comparisons": [{"system", "against", "metric", "difference", "low", "high", "p", "n"}, ...],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from enhance.bench import records as store
+from enhance.bench.layouts import is_sound
 from enhance.bench.pairs import find_clips, fingerprint, pick
 from enhance.bench.records import UNTOUCHED, Clip, Record
 from enhance.bench.score import Job, Task, check_metrics, default_metrics, score
@@ -17,8 +18,8 @@ from enhance.bench.summary import check_tag, versions
 from enhance.bench.systems import SCORES, System, check_sources, find_systems, identity
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
+from enhance.metrics import METRICS
 
-SCORERS = ("pesq", "pystoi", "museval", "speechmos")  # packages whose version must be the same to compare scores
 SHIPPED = Path(__file__).parent / "clips" / "clips.csv"
 
 
@@ -90,8 +91,6 @@ def prepare(request: Request) -> Bench:
 
 
 def _metrics(names: Sequence[str], clips: Sequence[Clip]) -> tuple[str, ...]:
-    from enhance.metrics import METRICS
-
     referenced = any(clip.references for clip in clips)
     if tuple(names) == ("all",):
         dnsmos = [name for name, metric in METRICS.items() if not metric.needs_reference]
@@ -138,10 +137,18 @@ def _recorded(system: System, header: dict[str, Any]) -> list[Record]:
         return []
     found, records = store.load(path)
     differ = [key for key in ("data", "metrics", "align") if found.get(key) != header[key]]
-    differ += [name for name in SCORERS if found.get("versions", {}).get(name) != header["versions"].get(name)]
     if differ:
         what = f"{path}: scores of another benchmark: its {', '.join(differ)} differ"
         raise EnhanceError(what, "give the same data and --metrics, or a folder with the estimates themselves")
+    for package in sorted({METRICS[name].package for name in header["metrics"]} - {""}):
+        theirs, ours = (about.get("versions", {}).get(package, "none") for about in (found, header))
+        if theirs != ours:
+            what = f"{path}: scores by {package} {theirs}, but here is {ours}"
+            raise EnhanceError(what, f"pip install {package}=={theirs}, or give a folder with the estimates themselves")
+    written = path.stat().st_mtime
+    if newer := [file for file in Path(system.where).rglob("*") if is_sound(file) and file.stat().st_mtime > written]:
+        what = f"{newer[0]}: newer than {path}, which would count in its place"
+        raise EnhanceError(what, f"delete {path} to score the sounds, or the sounds to keep the scores")
     names = {record.system for record in records} - {UNTOUCHED}
     if system.name not in names and len(names) != 1:
         what = f"{path}: scores of {', '.join(sorted(names)) or 'no system'}, none of them {system.name}"

@@ -20,7 +20,7 @@ import numpy as np
 from enhance.audio import read
 from enhance.bench.pairs import check_clip
 from enhance.bench.records import ABSENT, Clip, Record
-from enhance.bench.systems import System, estimate
+from enhance.bench.systems import Estimate, System, estimate
 from enhance.errors import EnhanceError
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -74,11 +74,9 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
         check_clip(clip)
         mixture, rate = read(clip.mixture)  # (C, T)
         references = {source: read(path)[0] for source, path in clip.references.items()}
-        made = estimate(system, clip, mixture, rate, sources, job.device, job.align)
+        made = estimate_in_order(system, clip, job, mixture, rate, references)
     except EnhanceError as error:
         return [Record(system.name, clip.id, source, error=str(error), tags=clip.tags) for source in sources]
-    if len(references) > 1 and nameless(references):
-        made.waves = in_best_order(references, made.waves)
     scores, reasons = _scores(job.metrics, references, made.waves, mixture, rate)
     return [
         Record(
@@ -90,9 +88,23 @@ def score_clip(system: System, clip: Clip, job: Job) -> list[Record]:
             seconds=mixture.shape[1] / rate,
             cpu_seconds=made.cpu_seconds,
             tags=clip.tags,
+            delay=made.delays.get(source),
         )
         for source in sources
     ]
+
+
+def estimate_in_order(
+    system: System, clip: Clip, job: Job, mixture: np.ndarray, rate: int, references: Mapping[str, np.ndarray]
+) -> Estimate:
+    """What the system makes of ``mixture`` ``(channels, time)``, talkers without names in the order that fits best.
+
+    EnhanceError where there is no estimate.
+    """
+    made = estimate(system, clip, mixture, rate, list(references) or ["speech"], job.device, job.align)
+    if len(references) > 1 and nameless(references):
+        made.waves = in_best_order(references, made.waves)
+    return made
 
 
 def nameless(sources: Iterable[str]) -> bool:

@@ -10,13 +10,27 @@ import numpy as np
 from enhance.inference.plot import Spectrogram
 
 LONGEST = 8.0  # s of a clip that are kept
+FRAME, SILENT_DB = 0.05, 40.0  # s of a frame; it holds sound where it is less than that below the clip's loudest
 PICTURE = (360, 128)  # pixels, of a spectrogram
 RANGE_DB = 70.0  # of a spectrogram, below the loudest of the clip's
 SHADES = 24  # of a spectrogram: steps of 3 dB, since noise makes a PNG large
 
 
-def cropped(waves: Sequence[np.ndarray], rate: int) -> np.ndarray:
-    """The first seconds of all sounds of a clip, ``(sounds, time)``; shorter ones end in silence."""
+def liveliest(wave: np.ndarray, rate: int) -> int:
+    """Where in ``(time,)`` the seconds that are kept begin (sample): those with most frames of sound, or the first."""
+    size = max(1, round(FRAME * rate))
+    frames = wave[: len(wave) // size * size].reshape(-1, size).astype(np.float64)
+    kept = round(LONGEST / FRAME)
+    if len(wave) <= round(LONGEST * rate) or len(frames) <= kept:
+        return 0
+    power = np.square(frames).mean(1)
+    counts = np.concatenate(([0], np.cumsum(power > power.max() / 10 ** (SILENT_DB / 10))))
+    return int(np.argmax(counts[kept:] - counts[:-kept])) * size
+
+
+def cropped(waves: Sequence[np.ndarray], rate: int, start: int = 0) -> np.ndarray:
+    """Some seconds of all sounds of a clip from that sample on, ``(sounds, time)``; shorter ones end in silence."""
+    waves = [wave[start:] for wave in waves]
     length = max(1, min(round(LONGEST * rate), max(len(wave) for wave in waves)))
     return np.stack([np.pad(wave[:length], (0, max(0, length - len(wave)))) for wave in waves])
 

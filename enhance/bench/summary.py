@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 from collections.abc import Iterable, Sequence
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ VOICE_BANK = {
     frozenset(("p232", "p257")): (824, {"pesq_wb": 1.97, "stoi": 0.921, "si_sdr": 8.45}),
     frozenset(("p232",)): (393, {"pesq_wb": 2.165, "stoi": 0.927, "si_sdr": 8.45}),
 }
+UNLIKE_DELAYS = 0.002  # s, between clips of one system: --align takes them out, a clip at a time, but says so
 TOLERANCE = {"pesq_wb": 0.02, "stoi": 0.003, "si_sdr": 0.06}
 
 
@@ -106,8 +107,11 @@ def _row(records: Sequence[Record], system: System, metrics: Sequence[str]) -> d
             average, low, high = mean_interval(values)
             scores[metric] = {"mean": average, "low": low, "high": high, "n": len(values)}
             if METRICS[metric].median:
-                median, low, high = median_interval(_by_source(clips, metric))
-                scores[metric] |= {"median": median, "low": low, "high": high}
+                middle, low, high = median_interval(_by_source(clips, metric))
+                scores[metric] |= {"median": middle, "low": low, "high": high}
+    delays = [record.delay for record in records if record.delay is not None]
+    if delays:
+        facts["delay"] = {"median": median(delays), "low": min(delays), "high": max(delays)}
     return {
         "name": system.name,
         "kind": system.kind,
@@ -201,7 +205,7 @@ def _processor() -> str:
 
 
 def warnings(summary: Summary, records: Iterable[Record]) -> list[str]:
-    """What a reader of the table must know: failures, other clips in other rows, data that are not what they seem."""
+    """What a reader of the table must know: failures, and data that are not what they seem."""
     records = list(records)
     lines = []
     failed = [record for record in records if record.error]
@@ -210,10 +214,10 @@ def warnings(summary: Summary, records: Iterable[Record]) -> list[str]:
     if len(failed) > 10:
         lines.append(f"and {len(failed) - 10} more without an estimate or reference (see --records)")
     lines += _unscored(records)
-    for metric in summary["metrics"]:
-        counts = {row["scores"].get(metric, {}).get("n", 0) for row in summary["systems"]}
-        if len(counts) > 1:
-            lines.append(f"{metric}: the means are not over the same clips (n says how many); the differences are")
+    for row in summary["systems"]:
+        if "delay" in row and row["delay"]["high"] - row["delay"]["low"] > UNLIKE_DELAYS:
+            low, high = (1000 * row["delay"][end] for end in ("low", "high"))
+            lines.append(f"{row['name']}: --align found delays from {low:.0f} to {high:.0f} ms, not a constant one")
     return lines + _voice_bank_warnings(summary, records)
 
 

@@ -20,7 +20,7 @@ from enhance.bench.pairs import estimate_path
 from enhance.bench.records import UNTOUCHED, Clip
 from enhance.errors import EnhanceError
 
-MOST_DELAY = 0.1  # s, that --align looks for
+MOST_DELAY = 1.0  # s, either way, that --align looks for
 ABOUT = "system.json"  # beside the estimates of another tool: what it is and what it costs
 SCORES = "scores.jsonl"  # in place of its estimates: the records of an earlier run
 FACTS: dict[str, Callable[[Any], Any]] = {  # of a system, and what they are
@@ -138,6 +138,7 @@ class Estimate:
 
     waves: dict[str, np.ndarray]
     cpu_seconds: float | None = None
+    delays: dict[str, float] = field(default_factory=dict)  # s, by source: what --align took out
 
 
 def estimate(
@@ -153,7 +154,12 @@ def estimate(
     if system.kind == "model":
         return _run(system, mixture, sample_rate, sources, device)
     paths = {source: estimate_path(Path(system.where), clip, source, len(sources)) for source in sources}
-    return Estimate({source: _read(path, mixture, sample_rate, align) for source, path in paths.items()})
+    made = Estimate({})
+    for source, path in paths.items():
+        made.waves[source], delay = _read(path, mixture, sample_rate, align)
+        if align:
+            made.delays[source] = delay
+    return made
 
 
 @cache
@@ -177,7 +183,8 @@ def _run(system: System, mixture: np.ndarray, sample_rate: int, sources: Sequenc
     return Estimate({source: waves[source] for source in sources}, elapsed if device == "cpu" else None)
 
 
-def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.ndarray:
+def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> tuple[np.ndarray, float]:
+    """``(channels, time)`` of a file, and the delay (s) that was taken out of it."""
     wave, rate = read(path)
     if rate != sample_rate:
         raise EnhanceError(f"{path}: {rate} Hz, but the clip has {sample_rate} Hz", "resample it")
@@ -186,12 +193,12 @@ def _read(path: Path, mixture: np.ndarray, sample_rate: int, align: bool) -> np.
     length = mixture.shape[1]
     if align:
         delay = find_delay(mixture.mean(0), wave.mean(0), round(MOST_DELAY * sample_rate))
-        return np.stack([shift(channel, delay, length) for channel in wave])
+        return np.stack([shift(channel, delay, length) for channel in wave]), delay / sample_rate
     if wave.shape[1] != length:
         more = wave.shape[1] - length
         what = f"{path}: {abs(more)} samples {'longer' if more > 0 else 'shorter'} than the clip"
         raise EnhanceError(what, "cut or pad it, or take out a constant delay with --align")
-    return wave
+    return wave, 0.0
 
 
 def check_sources(systems: Iterable[System], clips: Iterable[Clip]) -> None:

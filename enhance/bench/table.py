@@ -38,8 +38,10 @@ def shown(score: Mapping[str, Any]) -> float:
 
 
 def best(rows: Sequence[dict[str, Any]], metric: str) -> float | None:
-    """The best value of a column."""
-    values = [shown(row["scores"][metric]) for row in rows if metric in row["scores"]]
+    """The best value of a column, among the systems that have it of as many clips as any: a failure wins nothing."""
+    scored = [row for row in rows if metric in row["scores"]]
+    counts = [row["scores"][metric]["n"] for row in scored if row["name"] != UNTOUCHED]
+    values = [shown(row["scores"][metric]) for row in scored if row["scores"][metric]["n"] >= max(counts, default=0)]
     if len(values) < 2:
         return None
     return max(values) if METRICS[metric].higher_is_better else min(values)
@@ -66,8 +68,8 @@ def sections(summary: Summary) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield f"{tag} {value}", rows
 
 
-def comparison_lines(summary: Summary) -> list[tuple[str, str, str, str, str]]:
-    """System against which, metric, difference, interval, p."""
+def comparison_lines(summary: Summary) -> list[tuple[str, str, str, str, str, str]]:
+    """System against which, metric, clips that both have, difference, interval, p."""
     lines = []
     for row in summary["comparisons"]:
         metric = row["metric"]
@@ -75,7 +77,7 @@ def comparison_lines(summary: Summary) -> list[tuple[str, str, str, str, str]]:
         interval = "" if row["low"] is None else f"{row['low']:+.{places}f} to {row['high']:+.{places}f}"
         p = "" if row["p"] is None else "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
         names = f"{row['system']} − {row['against']}"
-        lines.append((names, METRICS[metric].label, f"{row['difference']:+.{places}f}", interval, p))
+        lines.append((names, METRICS[metric].label, str(row["n"]), f"{row['difference']:+.{places}f}", interval, p))
     return lines
 
 
@@ -85,16 +87,40 @@ def footnotes(summary: Summary) -> list[str]:
     data = summary["data"]
     versions = ", ".join(f"{name} {value}" for name, value in foot.items() if name not in ("device", "jobs", "command"))
     notes = [f"{row['name']}: {row['note']}" for row in summary["systems"] if row.get("note")]
+    for row in summary["systems"]:
+        if delay := row.get("delay"):
+            low, middle, high = (1000 * delay[part] for part in ("low", "median", "high"))
+            spread = f" ({low:.1f} to {high:.1f})" if low < high else ""
+            notes.append(f"{row['name']}: {middle:.1f} ms late{spread}, taken out by --align, which looks up to 1 s")
     if medians := [METRICS[metric].label for metric in summary["metrics"] if METRICS[metric].median]:
         what = "the median over seconds, then over clips, and the mean of that over sources; differences are means"
         notes.append(f"{', '.join(medians)}: {what}")
     return [
         *notes,
+        *_uneven(summary),
         "n: clips with all of these scores, of all; intervals: 95 % bootstrap over clips; RTF: processor time on "
         f"one thread over duration, {foot['jobs']} job(s) at a time",
         f"data {data['fingerprint']} ({data['path']}), {data['seconds']:.0f} s",
         f"{versions}; {foot['device']}",
         foot["command"],
+    ]
+
+
+def _uneven(summary: Summary) -> list[str]:
+    """A line where systems have scores of different clips."""
+    found = []
+    for metric in summary["metrics"]:
+        counts = {row["name"]: row["scores"].get(metric, {}).get("n", 0) for row in summary["systems"]}
+        if counts.get(UNTOUCHED) == 0:  # of clean speech, whose SI-SDR is infinite, on purpose
+            counts.pop(UNTOUCHED)
+        fewer = [f"{name} {count}" for name, count in counts.items() if count < max(counts.values())]
+        if fewer:
+            found.append(f"{METRICS[metric].label} ({', '.join(fewer)} of {max(counts.values())})")
+    if not found:
+        return []
+    return [
+        f"the means are not over the same clips, and those over fewer are never bold: {', '.join(found)}; "
+        "the differences are of the clips that both have"
     ]
 
 
@@ -158,6 +184,7 @@ def _rich_comparisons(summary: Summary) -> Table:
     for name, justify in (
         ("systems", "left"),
         ("metric", "left"),
+        ("n", "right"),
         ("difference", "right"),
         ("95 %", "right"),
         ("p", "right"),
@@ -181,7 +208,7 @@ def markdown(summary: Summary, comparisons: bool = True) -> str:
             lines.append(_line([row["name"], f"{row['scored']}/{row['total']}", *cells, *cost(row)]))
         parts.append("\n".join(lines))
     if comparisons and summary["comparisons"]:
-        head = ["paired differences", "metric", "difference", "95 %", "p (Wilcoxon, Holm)"]
+        head = ["paired differences", "metric", "n", "difference", "95 %", "p (Wilcoxon, Holm)"]
         lines = [_line(head), _line(["---"] * len(head)), *map(_line, comparison_lines(summary))]
         parts.append("\n".join(lines))
     parts.append("\n".join(f"- {line}" for line in footnotes(summary)))

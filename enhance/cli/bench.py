@@ -45,7 +45,7 @@ def bench(
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Processes. Default: one for each core."),
     limit: int | None = typer.Option(None, "--limit", min=1, help="Only so many clips, a seeded random pick."),
     by: str | None = typer.Option(None, "--by", help="Also a table for each snr, speaker, noise, ... of the clips."),
-    align: bool = typer.Option(False, "--align", help="Take a constant delay out of --estimates."),
+    align: bool = typer.Option(False, "--align", help="Take a constant delay, up to 1 s, out of --estimates."),
     device: str = typer.Option("cpu", "--device", help="Where models run: cpu, cuda, mps or auto."),
     precision: str = PRECISION,
     records: Path | None = typer.Option(None, "--records", help="Write each clip's scores there, one JSON line each."),

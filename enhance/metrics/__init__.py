@@ -87,6 +87,7 @@ class Metric:
     needs_reference: bool = True
     needs_mixture: bool = False
     median: bool = False  # over clips, in the place of the mean, as the field reports it
+    package: str = ""  # that computes it, if it is not ours: with another version it may have another value
 
     def __call__(
         self, reference: np.ndarray | None, estimate: np.ndarray, mixture: np.ndarray | None, sample_rate: int
@@ -105,10 +106,10 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "pesq_wb": Metric("PESQ-WB", "MOS", lambda clip: clip.pesq_wb),
-    "pesq_nb": Metric("PESQ-NB", "MOS", lambda clip: pesq.pesq_nb(*clip.pair)),
-    "stoi": Metric("STOI", "", lambda clip: stoi.stoi(*clip.pair)),
-    "estoi": Metric("ESTOI", "", lambda clip: stoi.estoi(*clip.pair)),
+    "pesq_wb": Metric("PESQ-WB", "MOS", lambda clip: clip.pesq_wb, package="pesq"),
+    "pesq_nb": Metric("PESQ-NB", "MOS", lambda clip: pesq.pesq_nb(*clip.pair), package="pesq"),
+    "stoi": Metric("STOI", "", lambda clip: stoi.stoi(*clip.pair), package="pystoi"),
+    "estoi": Metric("ESTOI", "", lambda clip: stoi.estoi(*clip.pair), package="pystoi"),
     "si_sdr": Metric("SI-SDR", "dB", lambda clip: si_sdr.si_sdr(clip.reference, clip.estimate)),
     "si_sdr_improvement": Metric(
         "SI-SDRi",
@@ -120,23 +121,49 @@ METRICS: dict[str, Metric] = {
     "seg_snr": Metric("segSNR", "dB", lambda clip: clip.seg_snr),
     "llr": Metric("LLR", "", lambda clip: clip.llr, higher_is_better=False),
     "wss": Metric("WSS", "", lambda clip: clip.wss, higher_is_better=False),
-    "csig": Metric("CSIG", "MOS", lambda clip: clip.composite.csig),
-    "cbak": Metric("CBAK", "MOS", lambda clip: clip.composite.cbak),
-    "covl": Metric("COVL", "MOS", lambda clip: clip.composite.covl),
-    "bss_sdr": Metric("SDR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sdr[0]), median=True),
-    "bss_isr": Metric("ISR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.isr[0]), median=True),
+    "csig": Metric("CSIG", "MOS", lambda clip: clip.composite.csig, package="pesq"),
+    "cbak": Metric("CBAK", "MOS", lambda clip: clip.composite.cbak, package="pesq"),
+    "covl": Metric("COVL", "MOS", lambda clip: clip.composite.covl, package="pesq"),
+    "bss_sdr": Metric(
+        "SDR (BSSEval v4)",
+        "dB",
+        lambda clip: float(clip.bss_eval.sdr[0]),
+        median=True,
+        package="museval",
+    ),
+    "bss_isr": Metric(
+        "ISR (BSSEval v4)",
+        "dB",
+        lambda clip: float(clip.bss_eval.isr[0]),
+        median=True,
+        package="museval",
+    ),
     "bss_sir": Metric(
-        "SIR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sir[0]), needs_mixture=True, median=True
+        "SIR (BSSEval v4)",
+        "dB",
+        lambda clip: float(clip.bss_eval.sir[0]),
+        needs_mixture=True,
+        median=True,
+        package="museval",
     ),
     "bss_sar": Metric(
-        "SAR (BSSEval v4)", "dB", lambda clip: float(clip.bss_eval.sar[0]), needs_mixture=True, median=True
+        "SAR (BSSEval v4)",
+        "dB",
+        lambda clip: float(clip.bss_eval.sar[0]),
+        needs_mixture=True,
+        median=True,
+        package="museval",
     ),
     "global_sdr": Metric("SDR (MDX)", "dB", lambda clip: bss_eval.global_sdr(clip.reference, clip.estimate)),
-    "dnsmos_sig": Metric("DNSMOS SIG", "MOS", lambda clip: clip.dnsmos.sig, needs_reference=False),
-    "dnsmos_bak": Metric("DNSMOS BAK", "MOS", lambda clip: clip.dnsmos.bak, needs_reference=False),
-    "dnsmos_ovrl": Metric("DNSMOS OVRL", "MOS", lambda clip: clip.dnsmos.ovrl, needs_reference=False),
-    "dnsmos_p808": Metric("DNSMOS P.808", "MOS", lambda clip: clip.dnsmos.p808, needs_reference=False),
-}  # fmt: skip
+    "dnsmos_sig": Metric("DNSMOS SIG", "MOS", lambda clip: clip.dnsmos.sig, needs_reference=False, package="speechmos"),
+    "dnsmos_bak": Metric("DNSMOS BAK", "MOS", lambda clip: clip.dnsmos.bak, needs_reference=False, package="speechmos"),
+    "dnsmos_ovrl": Metric(
+        "DNSMOS OVRL", "MOS", lambda clip: clip.dnsmos.ovrl, needs_reference=False, package="speechmos"
+    ),
+    "dnsmos_p808": Metric(
+        "DNSMOS P.808", "MOS", lambda clip: clip.dnsmos.p808, needs_reference=False, package="speechmos"
+    ),
+}
 
 
 def evaluate(

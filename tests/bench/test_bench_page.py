@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from html.parser import HTMLParser
 
@@ -12,8 +13,8 @@ from listening_page import NASTY, RATE, TONES, summed
 from PIL import Image
 
 from enhance.bench.page import Player, Sound, choose, write_page
-from enhance.bench.records import UNTOUCHED, Record
-from enhance.bench.sounds import cropped, flac, spectrograms
+from enhance.bench.records import ABSENT, UNTOUCHED, Record
+from enhance.bench.sounds import cropped, flac, liveliest, spectrograms
 from enhance.errors import EnhanceError
 
 
@@ -59,9 +60,9 @@ def records(gains: list[float], metric: str = "pesq_wb") -> list[Record]:
 def test_chosen_clips_are_the_best_the_middle_and_the_worst():
     order = np.random.default_rng(1).permutation(30)
     found = choose(records([float(value) for value in order]), "pesq_wb")
-    assert [int(order[int(clip[1:])]) for clip in found] == [29, 28, 27, 16, 15, 14, 2, 1, 0]
+    assert [int(order[int(clip[1:])]) for clip, _ in found] == [29, 28, 27, 16, 15, 14, 2, 1, 0]
     lower_is_better = choose(records([float(value) for value in order], "llr"), "llr")
-    assert int(order[int(lower_is_better[0][1:])]) == 0
+    assert int(order[int(lower_is_better[0][0][1:])]) == 0
 
 
 @pytest.mark.parametrize("clips", range(1, 30))
@@ -74,8 +75,17 @@ def test_no_clip_is_chosen_twice(clips, count):
 def test_clips_without_a_gain_come_last():
     some = records([0.1, 0.5])
     some += [Record(name, "silent", "speech", unscored={"pesq_wb": "silence"}) for name in (UNTOUCHED, "ours")]
-    assert choose(some, "pesq_wb") == ["c1", "c0", "silent"]
-    assert choose(some[:2], "pesq_wb") == ["c0", "c1"]  # the mixture alone
+    assert choose(some, "pesq_wb") == [("c1", "speech"), ("c0", "speech"), ("silent", "speech")]
+    assert choose(some[:2], "pesq_wb") == [("c0", "speech"), ("c1", "speech")]  # the mixture alone
+
+
+def test_of_several_sources_each_is_chosen_for_itself_and_absent_ones_never():
+    some = records([0.1, 0.5])
+    some += [
+        dataclasses.replace(found, source="music", scores={"pesq_wb": 1.0}) for found in some if found.clip == "c0"
+    ]
+    some += [Record(name, "c1", "music", unscored={"pesq_wb": ABSENT}) for name in (UNTOUCHED, "ours")]
+    assert choose(some, "pesq_wb") == [("c1", "speech"), ("c0", "speech"), ("c0", "music")]
 
 
 def test_sounds_are_cropped_alike_and_keep_their_samples():
@@ -90,6 +100,24 @@ def test_sounds_are_cropped_alike_and_keep_their_samples():
     assert rate == RATE
     assert np.abs(back[:-2] - short).max() < 1.01 / 2**15
     assert back[-2:] == pytest.approx([1, -1], abs=1e-4)  # clipped, not wrapped
+
+
+def test_of_a_long_clip_the_liveliest_seconds_are_kept_and_the_page_says_which(tmp_path):
+    rng = np.random.default_rng(2)
+    clean = 1e-4 * rng.standard_normal(25 * RATE)
+    clean[2 * RATE : 3 * RATE] += 0.5 * rng.standard_normal(RATE)  # loud, and short
+    clean[12 * RATE : 20 * RATE] += 0.1 * rng.standard_normal(8 * RATE)
+    start = liveliest(clean, RATE)
+    assert start == pytest.approx(12 * RATE, abs=0.05 * RATE)
+    assert np.array_equal(cropped([clean], RATE, start)[0], clean[start : start + 8 * RATE])
+    assert liveliest(np.zeros(25 * RATE), RATE) == liveliest(clean[: 8 * RATE], RATE) == 0
+    noisy = clean + 0.2 * rng.standard_normal(len(clean))
+    long = Player("long", {}, RATE, [Sound(UNTOUCHED, noisy), Sound("clean", clean)])
+    short = Player("short", {}, RATE, [Sound(name, clean[:RATE]) for name in (UNTOUCHED, "clean")])
+    write_page(tmp_path / "page.html", summed(), [long, short], {}, "title")
+    text = Reader((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert text.count("scores are of all") == 1
+    assert "12.0–20.0 s of 25.0 s; scores are of all" in text
 
 
 def test_spectrogram_shows_a_tone_where_and_when_it_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 from pathlib import Path
@@ -143,10 +144,32 @@ def test_what_could_not_be_scored_is_counted_and_said():
     assert "untouched: no pesq_wb of clip_000: silent" in lines
 
 
-def test_unlike_counts_are_said():
+def test_a_mean_over_fewer_clips_is_never_the_best_and_the_table_says_so():
+    """A tool that fails on the hard clips has the highest mean of those that are left."""
     records, clips = made()
-    lines = "\n".join(warnings(summed(records[1:], clips), records[1:]))
-    assert "not over the same clips" in lines
+    records = [found for found in records if found.system != "ours" or found.scores["si_sdr"] > 14]
+    summary = summed(records, clips)
+    ours, theirs = (row["scores"]["si_sdr"] for row in summary["systems"][1:])
+    assert (ours["n"], theirs["n"]) == (7, 12)
+    assert ours["mean"] > theirs["mean"]
+    text = table.markdown(summary)
+    assert f"| **{theirs['mean']:.1f}** (" in text
+    assert f"| {ours['mean']:.1f} (" in text
+    assert "SI-SDR (ours 7 of 12); the differences are of the clips that both have" in text
+    assert "| ours − theirs | SI-SDR | 7 | " in text
+    assert "not over the same clips" not in table.markdown(summed(*made()))
+
+
+def test_delays_that_were_taken_out_are_told_and_unlike_ones_warned_of():
+    records, clips = made()
+    late = [0.05 + 0.00016 * n for n in range(12)]
+    records[24:] = [dataclasses.replace(found, delay=delay) for found, delay in zip(records[24:], late, strict=True)]
+    summary = summed(records, clips)
+    assert "theirs: 50.9 ms late (50.0 to 51.8), taken out by --align" in table.markdown(summary)
+    assert not warnings(summary, records)
+    records[-1] = dataclasses.replace(records[-1], delay=-0.9)
+    lines = warnings(summed(records, clips), records)
+    assert lines == ["theirs: --align found delays from -900 to 52 ms, not a constant one"]
 
 
 @pytest.mark.parametrize(("offset", "warned"), [(0.0, False), (0.1, True)])
@@ -193,7 +216,7 @@ def test_markdown_marks_the_best_and_csv_is_exact():
 
 
 def test_lower_is_better_for_llr():
-    rows = [{"scores": {"llr": {"mean": value}}} for value in (0.5, 0.3, 0.9)]
+    rows = [{"name": str(value), "scores": {"llr": {"mean": value, "n": 3}}} for value in (0.5, 0.3, 0.9)]
     assert table.best(rows, "llr") == 0.3
 
 

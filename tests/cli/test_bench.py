@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +221,33 @@ def test_scores_in_place_of_estimates(cli: Cli, pairs: Path, tmp_path: Path):
         assert (code, f"scores of another benchmark: {what}" in error) == (2, True)
 
 
+def test_scores_older_than_the_sounds_beside_them_or_by_another_package_are_refused(
+    cli: Cli, pairs: Path, tmp_path: Path
+):
+    kept = tmp_path / "oracle"
+    shutil.copytree(pairs / "theirs", kept)
+    options = ("bench", pairs, "-j", "1", "-e", kept, "--json")
+    scores = kept / "scores.jsonl"
+    assert cli(*options, "--metrics", "estoi", "--records", scores)[0] == 0
+    assert cli(*options, "--metrics", "estoi")[0] == 0
+    header, *lines = scores.read_text(encoding="utf-8").splitlines()
+    about = json.loads(header)
+    about["bench"]["versions"] |= {"pystoi": "0.0.1"}
+    scores.write_text("\n".join((json.dumps(about), *lines)) + "\n", encoding="utf-8")
+    code, _, error = cli(*options, "--metrics", "estoi")
+    assert code == 2
+    assert f"scores by pystoi 0.0.1, but here is {importlib.metadata.version('pystoi')}: pip install" in error
+    about["bench"]["versions"] |= {"pystoi": importlib.metadata.version("pystoi"), "speechmos": "0", "museval": "0"}
+    scores.write_text("\n".join((json.dumps(about), *lines)) + "\n", encoding="utf-8")
+    assert cli(*options, "--metrics", "estoi")[0] == 0  # ESTOI does not come from these
+    later = scores.stat().st_mtime + 5
+    os.utime(kept / "c3.wav", (later, later))
+    code, _, error = cli(*options, "--metrics", "estoi")
+    assert code == 2
+    assert "c3.wav: newer than" in error
+    assert f"delete {scores} to score the sounds" in error
+
+
 def test_without_references_only_what_needs_none(cli: Cli, pairs: Path, tmp_path: Path):
     write(tmp_path / "noisy" / "a.wav", soundfile.read(pairs / "noisy" / "c1.wav")[0])
     code, out, _ = cli("bench", tmp_path, "-e", pairs / "theirs", "--json", "-j", "1", "--metrics", "dnsmos_ovrl")
@@ -252,13 +281,16 @@ def test_a_bad_estimate_is_named_and_the_others_are_scored(cli: Cli, pairs: Path
     assert code == 1
 
 
-def test_align_takes_a_delay_out(cli: Cli, pairs: Path, tmp_path: Path):
+@pytest.mark.parametrize("late", [300, 12000])
+def test_align_takes_a_delay_out(cli: Cli, pairs: Path, tmp_path: Path, late: int):
     for path in (pairs / "noisy").iterdir():
-        write(tmp_path / path.name, np.concatenate((np.zeros(300), soundfile.read(path)[0])))
+        write(tmp_path / path.name, np.concatenate((np.zeros(late), soundfile.read(path)[0])))
     code, out, _ = cli("bench", pairs, "-e", f"late={tmp_path}", "--json", "--metrics", "si_sdr", "-j", "1", "--align")
     assert code == 0
-    untouched, late = rows_of(out).values()
-    assert late["scores"]["si_sdr"]["mean"] == pytest.approx(untouched["scores"]["si_sdr"]["mean"], abs=1e-4)
+    untouched, made = rows_of(out).values()
+    assert made["scores"]["si_sdr"]["mean"] == pytest.approx(untouched["scores"]["si_sdr"]["mean"], abs=1e-4)
+    assert made["delay"] == dict.fromkeys(("median", "low", "high"), late / RATE)
+    assert "delay" not in untouched
 
 
 def test_a_pair_that_does_not_fit_is_named_and_the_others_are_scored(cli: Cli, pairs: Path, tmp_path: Path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,8 +143,15 @@ def test_speakers_without_names_may_be_in_any_order(cli: Cli, tmp_path: Path):
             other = 0.1 * voices[1 - number] if place == "made" else 0
             write(tmp_path / place / "one" / f"{name}.wav", voices[number] + other)
     write(tmp_path / "set" / "one" / "mixture.wav", voices.sum(0))
-    options = ("--metrics", "si_sdr", "--json", "-j", "1")
+    options = ("--metrics", "si_sdr", "--json", "-j", "1", "--html", tmp_path / "page.html")
     code, out, error = cli("bench", tmp_path / "set", "-e", tmp_path / "made", *options)
     assert code == 0, error
     for rows in json.loads(out)["sources"].values():
         assert {row["name"]: row for row in rows}["made"]["scores"]["si_sdr"]["mean"] == pytest.approx(20, abs=0.3)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert {*re.findall(r'<h3 id="name-\d">(.*?)</h3>', page)} == {"one · s1", "one · s2"}
+    found = re.findall(r'<script type="application/json" class="sounds">(.*?)</script>', page)
+    assert len(found) == 2
+    for sounds in found:  # of each talker the mixture, the reference and what was made of that one
+        _, clean, made = (soundfile.read(io.BytesIO(base64.b64decode(sound)))[0] for sound in json.loads(sounds))
+        assert np.corrcoef(clean, made)[0, 1] > 0.99
