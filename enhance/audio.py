@@ -41,6 +41,11 @@ LOSSY = frozenset(("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYE
 # Sizes in headers of what was written into a pipe: none, or nearly the largest number of 31 or 32 bits.
 ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h, which soundfile has no method for
 UNKNOWN_SIZES = (range(1), range(0x7FFF0000, 0x80000000), range(0xFFFF0000, 0x100000000))
+# Of soundfile's levels from 0, the best, to 1: transparent, where its own are half as good as what ffmpeg writes.
+COMPRESSION: dict[str, Any] = {
+    "MPEG_LAYER_III": {"compression_level": 0.0, "bitrate_mode": "VARIABLE"},
+    "VORBIS": {"compression_level": 0.2},
+}
 SLICE = 16384  # frames handed to libsndfile at once: its Vorbis encoder keeps them on the stack
 
 
@@ -89,7 +94,7 @@ class SoundFileReader:
         self.sound = sound
         self.warning: str = ""
         self.position = 0
-        tags = {name: text for name in TAGS if (text := getattr(sound, name))}
+        tags = {name: text for name in TAGS if (text := _text(sound, name))}
         frames = max(sound.frames, self._promised())
         self.info = Info(path, sound.samplerate, sound.channels, frames, sound.format, sound.subtype, tags)
 
@@ -161,6 +166,18 @@ def opened(path: str | Path, track: int = 1) -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
+
+
+def _text(sound: soundfile.SoundFile, name: str) -> str:
+    """A tag. Before UTF-8, programs wrote the letters of their own system: most often those of Windows in the West."""
+    import soundfile
+
+    data = soundfile._snd.sf_get_string(sound._file, soundfile._str_types[name])  # pyright: ignore
+    raw = soundfile._ffi.string(data) if data else b""  # pyright: ignore
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
 
 
 def _name(path: Path) -> Any:
@@ -254,7 +271,8 @@ class SoundFileWriter:
         self.bits = integer_bits(subtype)
         self.path = path
         try:
-            self.sound = soundfile.SoundFile(_name(path), "w", sample_rate, channels, subtype, format=container)
+            form = _name(path), "w", sample_rate, channels, subtype
+            self.sound = soundfile.SoundFile(*form, format=container, **COMPRESSION.get(subtype, {}))
         except soundfile.LibsndfileError as error:  # no room for the header
             raise OSError(error.error_string) from None
         # Of floats libsndfile writes the peak with the time of day: the same sound would not give the same bytes.

@@ -15,8 +15,8 @@ def stdout() -> Console:
     """Console for results: tables and lists; 100 columns wide where no terminal says otherwise."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=100)
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=100, emoji=False)
 
 
 @functools.cache
@@ -24,7 +24,7 @@ def stderr() -> Console:
     """Console for progress, warnings and errors."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 def progress(*columns: str | ProgressColumn, quiet: bool = False) -> Progress:

@@ -92,6 +92,9 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if target.exists():  # who may read it stays as it was, where the file system knows
+            with contextlib.suppress(OSError):
+                temporary.chmod(target.stat().st_mode)
         temporary.replace(target)
     except OSError as error:
         raise not_written(target, error) from None
@@ -115,13 +118,18 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder``, which it replaces at the end; what a killed run left there is deleted."""
+    """An empty folder beside ``folder``, which it replaces at the end; what a killed run left there is deleted.
+
+    EnhanceError with the system's reason if the folder or the disk refuses.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         yield partial
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
+    except OSError as error:
+        raise not_written(folder, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -3,6 +3,7 @@
 ``bext`` (EBU Tech 3285) has time reference, originator and coding history, ``iXML`` scene, take and track names,
 ``cue`` and the list ``adtl`` markers and their labels, ``smpl`` loops, ``axml``, ``_PMX`` and ``id3`` tags. They are
 copied byte for byte: an output with the rate, the length and the beginning of its input has its time code and markers.
+So are the list ``INFO`` of texts, of which libsndfile knows some, and the mask of the loudspeakers of the channels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import BinaryIO, NamedTuple
 from enhance.errors import EnhanceError
 
 WANTED = (b"bext", b"iXML", b"axml", b"cue ", b"smpl", b"_PMX", b"id3 ", b"ID3 ")
-LABELS = b"adtl"  # the list of the labels of markers: another has texts that libsndfile knows
+LABELS, TEXTS = b"adtl", b"INFO"  # lists: of the labels of markers, and of texts
+EXTENSIBLE = 0xFFFE  # a format whose chunk has a mask of loudspeakers
+MASK = 20  # where it is in that chunk, in bytes
 LONGEST = 1 << 24  # bytes of a chunk that is copied; they have some thousand
 LARGE = 0xFFFFFFFF  # a size of 32 bits that does not fit, or is not known
 
@@ -42,7 +45,7 @@ def read_chunks(path: Path) -> list[tuple[bytes, bytes]]:
                     continue
                 file.seek(start)
                 content = file.read(size)
-                if name in WANTED or content[:4] == LABELS:
+                if name in WANTED or content[:4] in (LABELS, TEXTS):
                     found.append((name, content))
     except OSError as error:
         raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "is it still there?") from None
@@ -68,6 +71,31 @@ def append_chunks(path: Path, chunks: list[tuple[bytes, bytes]]) -> None:
         file.write(b"\0" * (end % 2) + data)
         file.seek(4)
         file.write(struct.pack("<I", size))
+
+
+def copy_speakers(source: Path, target: Path) -> None:
+    """Give a finished WAV file the loudspeakers of another with as many channels, if both say which these are.
+
+    libsndfile writes its own for the number of channels, or none. OSError if the disk does not take it.
+    """
+    ours, theirs = _speakers(source), _speakers(target)
+    if ours is None or theirs is None or ours[0] != theirs[0]:
+        return
+    with target.open("rb+") as file:
+        file.seek(theirs[1])
+        file.write(ours[2])
+
+
+def _speakers(path: Path) -> tuple[int, int, bytes] | None:
+    """Channels, where the mask of loudspeakers is in the file, in bytes, and the mask; None where there is none."""
+    with path.open("rb") as file:
+        for name, start, size in _chunks(file):
+            if name == b"fmt " and size >= MASK + 4:
+                file.seek(start)
+                content = file.read(MASK + 4)
+                kind, channels = struct.unpack("<HH", content[:4])
+                return (channels, start + MASK, content[MASK:]) if kind == EXTENSIBLE else None
+    return None
 
 
 def _chunks(file: BinaryIO) -> Iterator[Chunk]:

@@ -23,6 +23,7 @@ from enhance.inference.chunks import (
     chunked,
 )
 from enhance.inference.device import find_device
+from enhance.inference.level import gains, peaks_of
 from enhance.inference.linked import linked_masks
 from enhance.inference.precision import check_precision, with_precision
 from enhance.inference.spectral import through
@@ -77,26 +78,29 @@ def denoised(
     linked: bool = False,
     listen: float | None = None,
     name: str = "the wave",
+    gain: np.ndarray | float = 1.0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and output blocks, sample-aligned.
 
     Together the pairs have exactly the frames of the input. ``output = (1 - strength) * input + strength *
     clean``. The model's rate may differ. Channels that the model hears one at a time share one mask where they are
     ``linked``: :mod:`enhance.inference.linked`. A model with memory hears the first ``listen`` seconds before it
-    begins, by default as many as it was trained to. EnhanceError, beginning with ``name``, if the model gives NaN.
+    begins, by default as many as it was trained to. It hears all ``gain`` times as loud, ``(channels, 1)``, of
+    :mod:`enhance.inference.level`. EnhanceError, beginning with ``name``, if the model gives NaN.
     """
+    gain = np.asarray(gain, dtype=np.float32)
     stages = chain(model, sample_rate, channels, device, listen=listen)
 
     def cleaned() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in blocks:
-            yield stages.push(block)
+            yield stages.push(gain * block)
         yield stages.finish()
 
     pairs = cleaned()
     if linked and channels > 1 and model.channels == 1:
         pairs = through(linked_masks(1, channels, sample_rate), pairs)
     for wave, clean in pairs:
-        yield mixed(wave, clean, strength, name)
+        yield mixed(wave / gain, clean / gain, strength, name)
 
 
 def mixed(
@@ -209,7 +213,9 @@ def _whole(
     with in_use(model, device):
         for signal in signals:
             blocks = two_seconds(signal, sample_rate)
-            pairs = denoised(blocks, model, sample_rate, len(signal), device, strength, linked, listen)
+            gain = gains(peaks_of(signal), together=joint)
+            ways = strength, linked, listen, "the wave", gain
+            pairs = denoised(blocks, model, sample_rate, len(signal), device, *ways)
             rows.append(np.concatenate([output for _, output in pairs], axis=1))
     return np.stack(rows).reshape(array.shape)
 

@@ -19,8 +19,9 @@ from enhance.audio import FLOATS, Reader, blocks, opened
 from enhance.files import no_empty_folder, replacing
 from enhance.inference.chunks import check_channels, check_denoiser
 from enhance.inference.denoise import check_rate, denoised
+from enhance.inference.level import gains_of_file, unheard_of
 from enhance.inference.output import choose_encoding, written
-from enhance.inference.separate import separated
+from enhance.inference.separate import heard_together, separated
 from enhance.inference.tasks import Result, SeparationTask, Settings, Task, real
 
 BLOCK_SECONDS = 2.0
@@ -51,22 +52,26 @@ def denoise_file(
         if task.noise:
             outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, whole=False))))
         rate, channels = info.sample_rate, info.channels
-        ways = (settings.strength, settings.linked, settings.listen, str(task.source))
+        gain_in = gains_of_file(info, together=settings.linked or model.channels != 1)
+        ways = (settings.strength, settings.linked, settings.listen, str(task.source), gain_in)
         pairs = denoised(_read(reader, progress), model, rate, channels, device, *ways)
         gain = 1.0
         if settings.prevent_clipping and encoding.subtype not in FLOATS:
             pairs, gain = stack.enter_context(lowered(pairs, task.target.parent))
         if task.plot:
             pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name, ["before", "after"]))
-        frames = 0
+        frames, loudest = 0, 0.0
         for wave, clean in pairs:
             frames += wave.shape[1]
+            loudest = max(loudest, float(np.abs(wave).max(initial=0.0)))
             output.write(clean)
             if task.noise:
                 outputs[1].write(wave - clean)
         for each in outputs:
             each.finish()
     warnings = _about_input(reader, settings, encoding.whole)
+    if (gain_in == 1).all() and (about := unheard_of(loudest / gain)):
+        warnings.append(f"{task.source}: {about}")
     if output.clipped:
         warnings.append(
             f"{task.target}: {output.clipped} samples clipped at full scale; "
@@ -110,9 +115,9 @@ def separate_file(
         encodings = {path: replace(choose_encoding(path, info), whole=False) for path in task.parts.values()}
         outputs = [stack.enter_context(written(path, info, encoding)) for path, encoding in encodings.items()]
         rate, channels, names = info.sample_rate, info.channels, [*task.parts]
+        gain_in = gains_of_file(info, heard_together(model, settings.wiener, settings.independent))
         blocks, ways = _read(reader, progress), (settings.wiener, settings.independent, settings.listen)
-        name = str(task.source)
-        pairs = separated(blocks, model, rate, channels, device, names, *ways, name)
+        pairs = separated(blocks, model, rate, channels, device, names, *ways, str(task.source), gain_in)
         gain = 1.0
         if settings.prevent_clipping and any(encoding.subtype not in FLOATS for encoding in encodings.values()):
             pairs, gain = stack.enter_context(lowered(pairs, task.target))

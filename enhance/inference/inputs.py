@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from enhance.audio import SOUNDS, VIDEOS
 from enhance.errors import EnhanceError
-from enhance.inference.remote import asking, is_remote, is_url, matches, place
+from enhance.inference.remote import asking, is_remote, is_url, local_name, matches, place
 
 MIXTURE = "mixture"  # a file of that name, with any ending, is the song or scene that its folder is called after
 Found = Iterator[tuple[Path, Path]]  # an input file, and its name below the output folder
@@ -26,7 +26,7 @@ def listed(name: str, output: str | None, mixtures: bool = False) -> Found:
     excluded = place(output).resolve() if output else None
     with asking(path):
         if not path.is_dir():
-            return ((file, Path(file.name)) for file in find(name, excluded))
+            return ((file, Path(local_name(file))) for file in find(name, excluded))
     files = _sound_files(path, excluded, mixtures)
     if (first := next(files, None)) is None:
         raise EnhanceError(f"{name}: no audio files in this folder", "give a folder with recordings")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from enhance import ffmpeg
 from enhance.audio import CONTAINERS, LOSSY, SOUNDS, VIDEOS, Info, SoundFileWriter, integer_bits
 from enhance.errors import EnhanceError
 from enhance.files import not_written, replacing
-from enhance.inference.broadcast import append_chunks, read_chunks
+from enhance.inference.broadcast import append_chunks, copy_speakers, read_chunks
 from enhance.inference.tags import put_tags, read_tags
 
 HOLDERS = VIDEOS | {".m4a", ".m4b", ".mka"}  # of what may be a picture, or several tracks of sound
@@ -41,7 +42,8 @@ def choose_encoding(target: Path, source: Info) -> Encoding:
     same = suffix == source.path.suffix.lower()
     if same and source.container and _writable(source.container, source.subtype, source):
         return _large(Encoding(source.container, source.subtype), source)
-    if suffix in CONTAINERS:
+    lossless = same and not source.container and ffmpeg.keeps_all(source.codec)  # FLAC in Ogg, for instance
+    if suffix in CONTAINERS and not lossless:
         encoding = Encoding(CONTAINERS[suffix], nearest_subtype(suffix, source.subtype))
         if _writable(encoding.container, encoding.subtype, source):
             return _large(encoding, source)
@@ -140,14 +142,15 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
 
     A WAV has also those chunks of a WAV that :mod:`enhance.inference.broadcast` knows, a FLAC or MP3 file all tags of
     one of its kind: what is written has to begin where ``source`` does. It appears under its own name when the block is
-    left without an error.
+    left without an error, readable by no one who cannot read ``source``.
     """
     chunks, tags = read_chunks(source.path), read_tags(source.path, source.container)
     with replacing(target) as temporary:
         rate, channels = source.sample_rate, source.channels
         if encoding.container:
-            container, subtype = encoding.container, encoding.subtype
-            writer = SoundFileWriter(temporary, rate, channels, container, subtype, source.tags)
+            copied = bool(chunks) and encoding.container in ("WAV", "WAVEX")  # the texts are in the chunks
+            sound = encoding.container, encoding.subtype, {} if copied else source.tags
+            writer = SoundFileWriter(temporary, rate, channels, *sound)
         else:
             tracks = source.tracks if encoding.whole else ()
             more = encoding.codec, encoding.subtype, tracks, source.track - 1
@@ -155,4 +158,9 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
         with contextlib.closing(writer):
             yield Output(target, writer)
         append_chunks(temporary, chunks)
+        copy_speakers(source.path, temporary)
         put_tags(temporary, encoding.container, tags)
+        if not target.exists():
+            allowed = source.path.stat().st_mode | stat.S_IWUSR
+            with contextlib.suppress(OSError):  # not every file system has such rights
+                temporary.chmod(temporary.stat().st_mode & allowed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,8 +106,11 @@ class Spectrograms:
             axis.set_title(name[:1].upper() + name[1:], loc="left", fontsize=10, parse_math=False)
             axis.set_ylabel("frequency (kHz)")
         axes[-1].set_xlabel(f"time ({unit})")
-        figure.suptitle(title, fontsize=11, parse_math=False)
+        readable = title.encode(errors="replace").decode()  # a name of a file need not be text
+        figure.suptitle(readable, fontsize=11, parse_math=False)
         assert image is not None
         narrow = 10 * len(pictures)  # as wide whatever its height
         figure.colorbar(image, ax=axes, label="level (dB re full scale)", pad=0.015, aspect=narrow)
-        figure.savefig(path, format="png")
+        with warnings.catch_warnings():  # of letters that the font does not have
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            figure.savefig(path, format="png")

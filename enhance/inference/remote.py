@@ -6,8 +6,9 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 
 from enhance.errors import EnhanceError
 
@@ -41,6 +42,18 @@ def place(name: str) -> Path:
 def is_remote(path: Path) -> bool:
     """Does it come from the URL of another machine?"""
     return not isinstance(path, Path)
+
+
+def local_name(path: Path) -> str:
+    """What a file is called here: of a web address the last part of its path, without the query behind it."""
+    if not is_remote(path) or not writes_nothing(path):
+        return path.name
+    return unquote(PurePosixPath(urlsplit(str(path)).path).name) or path.name
+
+
+def writes_nothing(path: Path) -> bool:
+    """Is it on a server of the web, from which one can read but not write there?"""
+    return is_remote(path) and urlsplit(str(path)).scheme in ("http", "https")
 
 
 @contextlib.contextmanager
@@ -83,7 +96,7 @@ def with_copies(task: Kind, work: Callable[[Kind], Result]) -> Result:
         return work(task)
     with tempfile.TemporaryDirectory(prefix="enhance-") as folder:
         folders = {path.parent: Path(folder, str(number)) for number, path in enumerate(far)}
-        near = {path: folders[path.parent] / path.name for path in far}
+        near = {path: folders[path.parent] / local_name(path) for path in far}
         for path in near.values():
             path.parent.mkdir(exist_ok=True)
         if task.source in near:

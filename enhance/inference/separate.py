@@ -14,6 +14,7 @@ from enhance.inference.blend import Blend, Blended, sources_of
 from enhance.inference.chunks import check_channels
 from enhance.inference.denoise import Wave, chain, check_finite, check_rate, in_use, like, samples_of, two_seconds
 from enhance.inference.device import find_device
+from enhance.inference.level import gains, peaks_of
 from enhance.inference.linked import linked_masks
 from enhance.inference.precision import check_precision, with_precision
 from enhance.inference.spectral import through
@@ -36,6 +37,7 @@ def separated(
     independent: bool = False,
     listen: float | None = None,
     name: str = "the wave",
+    gain: np.ndarray | float = 1.0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks ``(channels, time)`` at ``sample_rate`` to pairs of input and parts, sample-aligned.
 
@@ -43,9 +45,10 @@ def separated(
     ``(parts * channels, time)``, in that order, and have together exactly the frames of the input. The model's rate
     may differ. Channels that the model hears one at a time share one mask a source, :mod:`enhance.inference.linked`,
     unless they are ``independent``. With ``wiener`` the estimates are filtered once more:
-    :mod:`enhance.inference.wiener`. ``listen`` is as in :func:`~enhance.inference.denoise.denoised`. EnhanceError,
-    beginning with ``name``, if the model gives NaN.
+    :mod:`enhance.inference.wiener`. ``listen`` and ``gain`` are as in :func:`~enhance.inference.denoise.denoised`.
+    EnhanceError, beginning with ``name``, if the model gives NaN.
     """
+    gain = np.broadcast_to(np.asarray(gain, dtype=np.float32), (channels, 1))
     if isinstance(model, Blend):
         stages = Blended(model, sample_rate, channels, device, listen)
     else:
@@ -54,7 +57,7 @@ def separated(
 
     def estimated() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block in blocks:
-            yield stages.push(block)
+            yield stages.push(gain * block)
         yield stages.finish()
 
     pairs = estimated()
@@ -64,7 +67,7 @@ def separated(
         pairs = through(wiener_filter(len(sources), channels, sample_rate), pairs)
     for wave, estimates in pairs:
         check_finite(estimates, name)
-        yield _chosen(wave, estimates, sources, parts)
+        yield _chosen(wave / gain, estimates / np.tile(gain, (len(sources), 1)), sources, parts)
 
 
 def _chosen(
@@ -117,10 +120,17 @@ def separate(
     check_channels(network, len(signal), "the wave")
     with in_use(network, where):
         blocks = two_seconds(signal, sample_rate)
-        pairs = separated(blocks, network, sample_rate, len(signal), where, sources, wiener, independent, listen)
+        gain = gains(peaks_of(signal), heard_together(network, wiener, independent))
+        ways = wiener, independent, listen, "the wave", gain
+        pairs = separated(blocks, network, sample_rate, len(signal), where, sources, *ways)
         estimates = np.concatenate([parts for _, parts in pairs], axis=1)
     parts = np.split(estimates, len(sources))
     return {name: like(wave, part.reshape(array.shape)) for name, part in zip(sources, parts, strict=True)}
+
+
+def heard_together(model: nn.Module, wiener: bool, independent: bool) -> bool:
+    """Do the channels of a recording depend on one another?"""
+    return model.channels != 1 or wiener or not independent
 
 
 def check_wiener(model: nn.Module) -> None:

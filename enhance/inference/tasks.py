@@ -15,7 +15,7 @@ from typing import Self
 from enhance.audio import SOUNDS, VIDEOS
 from enhance.errors import EnhanceError
 from enhance.inference.inputs import MIXTURE, Found, below, each_once, find, fits, fixed_part, inside, listed
-from enhance.inference.remote import asking, is_remote, place
+from enhance.inference.remote import asking, is_remote, place, writes_nothing
 
 MOST_LISTENED = 600.0  # s that are kept in memory until a model begins
 
@@ -160,7 +160,7 @@ def _planned(
         if folder is not None:
             target = folder / (_beside(name, ending) if ending else name)
         else:
-            target = place(output) if output else _beside(source, f".clean{ending or source.suffix}")
+            target = place(output) if output else _own_place(source, ending)
         noise = _beside(target, f".noise{target.suffix}") if keep_noise else None
         task = Task(source, target, noise, _beside(target, ".png") if plot else None)
         yield replace(task, problem=outputs.problem(task))
@@ -211,6 +211,13 @@ def _planned_separation(
 def real(path: Path) -> Path:
     """The file that is written under this name: links are followed, and ``nope/..`` is here though nope is not."""
     return path if is_remote(path) else path.resolve()
+
+
+def _own_place(source: Path, ending: str | None) -> Path:
+    """Where the result of a file goes if nobody says; EnhanceError for one on a server that takes nothing."""
+    if writes_nothing(source):
+        raise EnhanceError(f"{source}: nothing can be written there", "say with -o where the result is to go")
+    return _beside(source, f".clean{ending or source.suffix}")
 
 
 def _beside(target: Path, ending: str) -> Path:
@@ -283,7 +290,7 @@ class _Outputs:
         whole = path.resolve()
         file = path if is_remote(path) else whole
         there = file.exists()
-        if self._is_input(whole):
+        if self._is_input(whole) or (there and not is_remote(path) and not is_remote(source) and file.samefile(source)):
             what = "is an input as well as an output" if there else "would be an input the next time"
             raise EnhanceError(f"{path}: {what}", "choose another name with -o")
         if not self.alone:

@@ -82,9 +82,34 @@ def test_markers_keep_their_places_and_labels(tmp_path: Path):
     texts = (b"LIST", b"INFO" + b"INAM" + struct.pack("<I", 6) + b"A take")
     source = recording(tmp_path / "a.wav", [texts], [*marks, (b"id3 ", b"ID3\4\0\0\0\0\0\0")])
     denoised(source, tmp_path / "b.wav")
-    assert read_chunks(tmp_path / "b.wav") == [*marks, (b"id3 ", b"ID3\4\0\0\0\0\0\0")]
+    assert read_chunks(tmp_path / "b.wav") == [texts, *marks, (b"id3 ", b"ID3\4\0\0\0\0\0\0")]
     assert audio.info(tmp_path / "b.wav").tags["title"] == "A take"
     assert (tmp_path / "b.wav").read_bytes().count(b"INAM") == 1
+
+
+def test_texts_are_kept_whatever_they_are_called_and_however_they_are_written(tmp_path: Path):
+    """``Café`` as Windows wrote it before UTF-8, and an engineer, of whom libsndfile knows nothing."""
+    title, engineer = "Café".encode("cp1252") + b"\0\0", b"Ann\0"
+    content = b"INFO" + packed(b"INAM", title) + packed(b"IENG", engineer)
+    source = recording(tmp_path / "a.wav", [(b"LIST", content)])
+    denoised(source, tmp_path / "b.wav")
+    assert read_chunks(tmp_path / "b.wav") == [(b"LIST", content)]
+    denoised(tmp_path / "b.wav", tmp_path / "c.flac")
+    assert audio.info(tmp_path / "c.flac").tags["title"] == "Café"
+    denoised(tmp_path / "b.wav", tmp_path / "d.rf64")  # to which no chunks are added
+    assert audio.info(tmp_path / "d.rf64").tags["title"] == "Café"
+
+
+@pytest.mark.parametrize(("channels", "mask"), [(3, 0x7), (4, 0x107), (6, 0x3F), (6, 0x60F), (8, 0x63F)])
+def test_each_channel_keeps_its_loudspeaker(tmp_path: Path, channels: int, mask: int):
+    source = tmp_path / "a.wav"
+    soundfile.write(source, noise(1.0, 16000, channels).T, 16000, subtype="PCM_16", format="WAVEX")
+    data = source.read_bytes()
+    place = data.index(b"fmt ") + 8 + 20
+    source.write_bytes(data[:place] + struct.pack("<I", mask) + data[place + 4 :])
+    made = denoised(source, tmp_path / "b.wav")
+    assert struct.unpack_from("<I", made, made.index(b"fmt ") + 28) == (mask,)
+    np.testing.assert_allclose(audio.read(tmp_path / "b.wav")[0], 0.5 * audio.read(source)[0], atol=1e-4)
 
 
 def test_only_between_wavs(tmp_path: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -70,6 +72,31 @@ def test_lossy_formats(tmp_path: Path, suffix: str, subtype: str, rate: int):
     before, after = soundfile.info(source), soundfile.info(target)
     assert (after.frames, after.samplerate, after.subtype) == (before.frames, rate, subtype)
     assert difference_db(audio.read(target)[0], audio.read(source)[0]) < -25
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg"])
+def test_what_loses_something_loses_little(tmp_path: Path, suffix: str):
+    """Noise is the hardest: at 44.1 kHz with its top, which the encoders' own choice cuts off at 16 kHz."""
+    rate = 44100
+    soundfile.write(tmp_path / "a.wav", 0.3 * noise(5.0, rate, 2).T, rate)
+    run(tmp_path / "a.wav", tmp_path / f"b.{suffix}")
+    assert (tmp_path / f"b.{suffix}").stat().st_size * 8 / 5 > 160_000  # bit/s
+    before, after = (np.abs(np.fft.rfft(audio.read(tmp_path / name)[0][0])) for name in ("a.wav", f"b.{suffix}"))
+    top = slice(16500 * 5, 18000 * 5)
+    assert 20 * np.log10(np.linalg.norm(after[top]) / np.linalg.norm(before[top])) > -3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of another kind")
+def test_who_may_not_read_the_input_may_not_read_the_output(tmp_path: Path):
+    audio.write(tmp_path / "a.wav", noise(0.3, 16000), 16000)
+    for mode, expected in ((0o600, 0o600), (0o440, 0o640 & ~0o022)):
+        (tmp_path / "a.wav").chmod(mode)
+        run(tmp_path / "a.wav", tmp_path / f"{mode}.wav")
+        assert (tmp_path / f"{mode}.wav").stat().st_mode & 0o777 == expected
+    (tmp_path / "there.wav").touch(0o600)
+    (tmp_path / "a.wav").chmod(0o644)
+    run(tmp_path / "a.wav", tmp_path / "there.wav")
+    assert (tmp_path / "there.wav").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(("source", "target", "expected"), [
@@ -257,6 +284,22 @@ def test_the_plot(tmp_path: Path):
     assert picture.shape[1] == 1440
     before, after = np.split(picture[100:-100, 100:1100, :3].mean(axis=(1, 2)), 2)
     assert before.mean() > 2 * after.mean()  # louder is brighter
+
+
+@pytest.mark.parametrize("name", ["\udcff.wav", "録音.wav", "$a_b.wav"])
+def test_the_plot_of_a_file_of_any_name(tmp_path: Path, name: str, recwarn: pytest.WarningsRecorder):
+    audio.write(tmp_path / name, noise(0.5, 16000), 16000)
+    run(tmp_path / name, tmp_path / "b.wav", plot=tmp_path / "b.png")
+    assert (tmp_path / "b.png").stat().st_size > 1000
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")
+def test_flac_in_ogg_stays_lossless(tmp_path: Path):
+    audio.write(tmp_path / "a.wav", noise(0.5, 16000), 16000)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "flac", tmp_path / "a.oga"], check=True)
+    run(tmp_path / "a.oga", tmp_path / "b.oga")
+    np.testing.assert_array_equal(audio.read(tmp_path / "b.oga")[0], audio.read(tmp_path / "a.wav")[0])
 
 
 def test_the_plot_of_a_long_signal_stays_small():

@@ -117,6 +117,14 @@ def test_refused_before_the_work(corpus: Path, inputs: list[str], output: str | 
     assert not (corpus / "out").exists()
 
 
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_an_original_behind_a_link_is_not_overwritten(corpus: Path, link: str):
+    (corpus / "picked").mkdir()
+    getattr(corpus / "picked/b.wav", link)((corpus / "in/b.wav").resolve())
+    [task] = plan(["picked"], "in", force=True)
+    assert "in/b.wav: is an input as well as an output" in task.problem
+
+
 def test_all_in_another_format(corpus: Path):
     expected = [
         ("in/a.flac", "out/a.flac"),

@@ -145,6 +145,25 @@ def test_a_folder_of_a_web_server(cli, corpus: Content, untrained: str, monkeypa
     assert sorted(path.name for path in Path("from-the-web").rglob("*.*")) == ["a.wav", "b.flac", "c.wav"]
 
 
+def test_a_file_of_a_web_server_has_its_own_name_here_and_stays_there(
+    cli, corpus: Content, untrained: str, monkeypatch
+):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    Path("my talk.wav").write_bytes(corpus["noisy/a.wav"])
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/my%20talk.wav?signature=1&part=2"
+        code, _, errors = cli("denoise", address, "-o", "web/", "-m", untrained)
+        alone, _, refusal = cli("denoise", address, "-m", untrained)
+        server.shutdown()
+    assert code == 0, errors
+    assert [path.name for path in Path("web").iterdir()] == ["my talk.wav"]
+    assert Path("web/my talk.wav").read_bytes() == corpus["clean/a.wav"]
+    assert alone == 2
+    assert "nothing can be written there: say with -o where the result is to go" in refusal
+
+
 def test_a_bad_one_is_recorded_under_its_url(cli, corpus: Content, memory, untrained: str):
     memory.pipe_file("/here/noisy/bad.wav", b"no sound")
     code, out, errors = cli("denoise", "memory://here/noisy", "-o", "memory://here/clean", "-m", untrained, "--json")
