@@ -11,6 +11,11 @@ import numpy as np
 from scipy import signal
 
 EPS = 1e-12
+CODECS = ("mu-law", "OPUS", "VORBIS", "MPEG_LAYER_III")
+RATES = {  # Hz, of the codecs that do not take any
+    "OPUS": (8000, 12000, 16000, 24000, 48000),
+    "MPEG_LAYER_III": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+}
 SPEEDS = [(4, 5), (5, 6), (8, 9), (9, 10), (10, 9), (9, 8), (6, 5), (5, 4)]  # four semitones down to four up
 
 
@@ -73,8 +78,11 @@ def clip(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def codec(wave: np.ndarray, rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """Through a lossy codec and back: 8-bit mu-law, or Opus, Vorbis or MP3 at a low bit rate; same length."""
-    kind = rng.choice(["mu-law", "OPUS", "VORBIS", "MPEG_LAYER_III"])
+    """Through a lossy codec and back: 8-bit mu-law, or Opus, Vorbis or MP3 at a low bit rate; same length.
+
+    Of these, one that takes the sample rate.
+    """
+    kind = rng.choice([name for name in CODECS if sample_rate in RATES.get(name, (sample_rate,))])
     peak = np.abs(wave).max() + EPS
     if kind == "mu-law":
         import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enhance.audio import SOUNDS
+from enhance.console import warn
 from enhance.errors import EnhanceError
 
 KINDS = ("speech", "noise", "music", "rir")
 SPLITS = ("train", "valid", "test")
+SPEAKER = "^([^/]+)/"  # in the path of a file of speech: one folder a speaker, whatever folders are in it
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def read_manifest(folder: Path) -> list[Clip]:
     clips = []
     if not path.is_file():
         raise EnhanceError(f"{path}: no such file", "--data takes a folder with a manifest.csv")
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark, which would be in a name
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
                 clip = Clip(
@@ -76,7 +79,7 @@ def scan_folder(
     """
     paths = sorted(
         path
-        for path in folder.rglob("*")
+        for path in _files(folder)
         if path.suffix.lower() in SOUNDS and path.is_file() and not path.name.startswith("._")  # a Mac leaves such
     )
     names_of = {path: path.relative_to(folder).as_posix() for path in paths}
@@ -101,11 +104,44 @@ def scan_folder(
     ]
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below ``folder``. Links to folders are followed, each folder once; what is left out is said.
+
+    EnhanceError if ``folder`` itself cannot be listed.
+    """
+    roots = [folder.resolve()]  # and what links lead to
+
+    def leads_elsewhere(link: Path) -> bool:
+        target = link.resolve()
+        if any(target.is_relative_to(root) or root.is_relative_to(target) for root in roots):
+            warn(f"{link}: not followed, since it leads to a folder that is read already, or to one around it")
+            return False
+        roots.append(target)
+        return True
+
+    def locked(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise EnhanceError(
+                f"{folder}: cannot be listed ({error.strerror})", "give a folder with recordings"
+            ) from None
+        warn(f"{error.filename}: left out, since it cannot be listed ({error.strerror})")
+
+    for parent, folders, names in os.walk(folder, onerror=locked, followlinks=True):
+        here = Path(parent)
+        folders[:] = [
+            name for name in sorted(folders) if not (here / name).is_symlink() or leads_elsewhere(here / name)
+        ]
+        yield from (here / name for name in names)
+
+
 def scan_folders(folders: Sequence[Path], kind: str) -> list[list[Clip]]:
-    """:func:`scan_folder` of each; those of the same name are told apart by a number."""
+    """:func:`scan_folder` of each; those of the same name are told apart by a number.
+
+    Of speech the item is the first folder below the given one, for it is a speaker's, with all folders in it.
+    """
     found, seen = [], Counter[str]()
     for folder in folders:
-        clips = scan_folder(folder, kind)
+        clips = scan_folder(folder, kind, item=SPEAKER if kind == "speech" else None)
         name = folder.name
         seen[name] += 1
         found.append([replace(clip, source=f"{name}-{seen[name]}") for clip in clips] if seen[name] > 1 else clips)

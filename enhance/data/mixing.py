@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from enhance.data import augment
 from enhance.data.augment import decibels_to_gain, rms
@@ -18,7 +18,15 @@ from enhance.data.rooms import from_direct_sound
 from enhance.data.store import Entry, Recordings
 from enhance.errors import EnhanceError
 
+
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("the first is above the second: give lowest, highest")
+    return limits
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Interferer = Literal["noise", "music", "babble", "coloured"]
 Source = Literal["speech", "music", "noise"]
 SILENT = 1e-4  # RMS under which a crop counts as silent, -80 dBFS
@@ -27,10 +35,10 @@ SILENT = 1e-4  # RMS under which a crop counts as silent, -80 dBFS
 class MixingConfig(BaseModel):
     """Shares are probabilities per example; ranges are uniform, (lowest, highest)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    snr_db: tuple[float, float] = (-5.0, 20.0)
-    level_db: tuple[float, float] = Field((-40.0, -15.0), description="RMS of the mixture, dBFS")
+    snr_db: Range = (-5.0, 20.0)
+    level_db: Range = Field((-40.0, -15.0), description="RMS of the mixture, dBFS")
     clean: Share = Field(0.05, description="speech alone")
     noise_only: Share = Field(0.05, description="no speech at all")
     interferers: dict[Interferer, Annotated[float, Field(ge=0)]] = Field(
@@ -39,7 +47,7 @@ class MixingConfig(BaseModel):
     )
     second: Share = Field(0.35, description="a second interferer on top of the first")
     reverb: Share = Field(0.25, description="speech in a room")
-    early_ms: float | None = Field(None, description="reflections the target keeps; None keeps all")
+    early_ms: float | None = Field(None, gt=0, description="reflections the target keeps; None keeps all")
     speed: Share = Field(0.0, description="music and recorded noise at another speed, and as much higher or lower")
     equalise: Share = Field(0.3, description="a mixture, and music that is a source, before it is mixed")
     band_limit: Share = 0.12
@@ -51,7 +59,7 @@ class MixingConfig(BaseModel):
         description="targets in the place of clean speech, and how often each is there; then noise is interferers, and "
         "snr_db, clean, noise_only and early_ms do not apply",
     )
-    relative_db: tuple[float, float] = Field((-10.0, 10.0), description="RMS of each of the sources, to one another")
+    relative_db: Range = Field((-10.0, 10.0), description="RMS of each of the sources, to one another")
 
     @model_validator(mode="after")
     def _no_source_is_noise_too(self) -> MixingConfig:
@@ -131,7 +139,7 @@ class Mixer:
         response = from_direct_sound(self.store.read(self._draw("rir", rng)))
         kept = response
         if self.config.early_ms is not None:
-            kept = response[: int(self.config.early_ms / 1000 * self.rate)]
+            kept = response[: max(1, int(self.config.early_ms / 1000 * self.rate))]  # the direct sound at least
         return Example(augment.reverberate(dry, response), augment.reverberate(dry, kept))
 
     def speech(self, rng: np.random.Generator, place: Place | None = None) -> np.ndarray:

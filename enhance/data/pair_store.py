@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from enhance.data.samples import AGAIN, opened
 from enhance.errors import EnhanceError
 from enhance.files import replacing
 
@@ -33,24 +34,26 @@ class Pair:
 
 
 class PairStore:
-    """A prepared data set of pairs; EnhanceError if ``folder`` is not one. Cheap to open in every worker process."""
+    """A prepared data set of pairs; EnhanceError if ``folder`` is not a whole one. Cheap to open in every worker."""
 
     def __init__(self, folder: Path) -> None:
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             self.pairs = [Pair(**pair) for pair in index["pairs"]]
+            self.sample_rate: int = index["sample_rate"]
+            self.fingerprint: str = index["fingerprint"]
+            self.settings: dict[str, Any] = index["settings"]
         except (FileNotFoundError, NotADirectoryError):
             raise EnhanceError(
                 f"{folder}: no prepared pairs", "run `enhance prepare` with their recipe first"
             ) from None
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             raise EnhanceError(f"{folder}: not a data set of pairs", "prepare it again, or set data.kind") from None
+        except (OSError, ValueError, TypeError):
+            raise EnhanceError(f"{folder / INDEX}: cannot be read, or damaged", AGAIN) from None
         self.folder = folder
-        self.sample_rate: int = index["sample_rate"]
-        self.fingerprint: str = index["fingerprint"]
-        self.settings: dict[str, Any] = index["settings"]
-        self.mixtures = np.memmap(folder / MIXTURE, dtype="<i2", mode="r")
-        self.targets = np.memmap(folder / TARGET, dtype="<i2", mode="r")
+        samples = max((pair.offset + pair.frames for pair in self.pairs), default=0)
+        self.mixtures, self.targets = (opened(folder / name, samples) for name in (MIXTURE, TARGET))
 
     def select(self, split: str) -> list[Pair]:
         """The pairs of one split, in the order of the store."""

@@ -66,6 +66,11 @@ def simulate(seed: int, sample_rate: int) -> np.ndarray:
 
 
 def from_direct_sound(response: np.ndarray) -> np.ndarray:
-    """A response ``(time,)`` without the silence before its largest peak, scaled so that this peak is one."""
+    """A response ``(time,)`` without the silence before its largest peak, scaled so that this peak is one.
+
+    In the place of a silent one stands that peak alone: what is in no room stays as it is.
+    """
+    if not response.any():
+        return np.ones(1, np.float32)
     peak = int(np.abs(response).argmax())
     return response[peak:] / response[peak]

@@ -17,12 +17,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from enhance.data.manifest import Clip
 from enhance.data.pool import in_order
-from enhance.data.store import INDEX, Entry, Recordings, check_place, decode, simulated
+from enhance.data.samples import AGAIN
+from enhance.data.store import INDEX, Entry, Recordings, check_place, decode, left_out, simulated
 from enhance.errors import EnhanceError
 from enhance.files import appearing
 
@@ -59,7 +61,12 @@ def build(
     return ShardSet(folder)
 
 
-Encoded = tuple[bytes, int]  # a FLAC file, and its samples
+class Encoded(NamedTuple):
+    """A FLAC file, how many samples it has, and whether all of them are zero."""
+
+    flac: bytes
+    frames: int
+    silent: bool
 
 
 def _recordings(
@@ -83,7 +90,7 @@ def _encode(samples: np.ndarray, sample_rate: int) -> Encoded:
 
     file = io.BytesIO()
     soundfile.write(file, samples, sample_rate, format="FLAC", subtype="PCM_16")
-    return file.getvalue(), len(samples)
+    return Encoded(file.getvalue(), len(samples), not samples.any())
 
 
 class _Writer:
@@ -95,16 +102,15 @@ class _Writer:
         self.frames: list[int] = []
 
     def add(self, clip: Clip, encoded: Encoded) -> None:
-        flac, frames = encoded
         if not self.frames:
             self.path = self.folder / f"{self.kind}-{self.split}-{len(self.shards):06d}.tar"
             self.tar = tarfile.open(self.path, "w")  # noqa: SIM115
         key = f"{self.path.stem}-{len(self.frames):06d}"
-        for ending, data in (("flac", flac), ("json", json.dumps(clip.labels).encode())):
+        for ending, data in (("flac", encoded.flac), ("json", json.dumps(clip.labels).encode())):
             member = tarfile.TarInfo(f"{key}.{ending}")  # of no time and no owner: the same bytes each time
             member.size = len(data)
             self.tar.addfile(member, io.BytesIO(data))
-        self.frames.append(frames)
+        self.frames.append(encoded.frames)
         if sum(self.frames) >= self.most_frames:
             self.close()
 
@@ -131,7 +137,7 @@ def _write(
         place = (clip.kind, clip.split)
         if place not in writers:
             writers[place] = _Writer(folder, *place, shard_seconds * sample_rate)
-        if encoded[1]:  # an empty file has nothing to give
+        if not left_out(clip, encoded.silent) and encoded.frames:  # an empty file has nothing to give
             writers[place].add(clip, encoded)
         done()
     for writer in writers.values():
@@ -154,12 +160,14 @@ class ShardSet:
         try:
             index = json.loads(_read(f"{self.folder}/{INDEX}"))
             self.shards = [Shard(**{**shard, "frames": tuple(shard["frames"])}) for shard in index["shards"]]
+            self.sample_rate: int = index["sample_rate"]
+            self.fingerprint: str = index["fingerprint"]
         except FileNotFoundError:
             raise EnhanceError(f"{folder}: no prepared data set", "run `enhance prepare --shards` first") from None
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             raise EnhanceError(f"{folder}: prepared, but not as shards", "set data.kind to mixtures or pairs") from None
-        self.sample_rate: int = index["sample_rate"]
-        self.fingerprint: str = index["fingerprint"]
+        except (ValueError, TypeError):
+            raise EnhanceError(f"{self.folder}/{INDEX}: damaged", AGAIN) from None
 
     def select(self, kind: str, split: str) -> list[Shard]:
         """The shards of one kind and split, in the order of the index."""

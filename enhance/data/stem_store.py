@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from enhance.data.samples import AGAIN, opened
 from enhance.errors import EnhanceError
 from enhance.files import replacing
 
@@ -34,25 +35,29 @@ class Track:
 
 
 class StemStore:
-    """A prepared data set of stems; EnhanceError if ``folder`` is not one. Cheap to open in every worker process."""
+    """A prepared data set of stems; EnhanceError if ``folder`` is not a whole one. Cheap to open in every worker."""
 
     def __init__(self, folder: Path) -> None:
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             self.tracks = [Track(**track) for track in index["tracks"]]
+            self.sample_rate: int = index["sample_rate"]
+            self.channels: int = index["channels"]
+            self.sources: list[str] = index["sources"]
+            self.fingerprint: str = index["fingerprint"]
+            self.settings: dict[str, Any] = index["settings"]
         except (FileNotFoundError, NotADirectoryError):
             raise EnhanceError(
                 f"{folder}: no prepared stems", "run `enhance prepare` with their recipe first"
             ) from None
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             raise EnhanceError(f"{folder}: not a data set of stems", "prepare it again, or set data.kind") from None
+        except (OSError, ValueError, TypeError):
+            raise EnhanceError(f"{folder / INDEX}: cannot be read, or damaged", AGAIN) from None
         self.folder = folder
-        self.sample_rate: int = index["sample_rate"]
-        self.channels: int = index["channels"]
-        self.sources: list[str] = index["sources"]
-        self.fingerprint: str = index["fingerprint"]
-        self.settings: dict[str, Any] = index["settings"]
-        self.samples = np.memmap(folder / STEMS, dtype="<i2", mode="r")
+        signals = len(self.sources) * self.channels
+        samples = max((track.offset + signals * track.frames for track in self.tracks), default=0)
+        self.samples = opened(folder / STEMS, samples)
 
     def select(self, split: str) -> list[Track]:
         """The recordings of one split, in the order of the store."""

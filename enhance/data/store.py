@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from enhance.audio import read, resample
+from enhance.console import warn
 from enhance.data.manifest import Clip
 from enhance.data.pool import in_order
+from enhance.data.samples import AGAIN, opened
 from enhance.errors import EnhanceError
 from enhance.files import appearing
 
@@ -55,7 +57,8 @@ def build(
 ) -> Store:
     """Decode ``clips`` and add simulated room responses (item, float ``(time,)``), into ``folder``.
 
-    Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip.
+    Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip. Room
+    responses that are silent are left out, with a warning.
     EnhanceError if ``folder`` is there and holds anything but a prepared data set.
     """
     check_place(folder)
@@ -78,6 +81,14 @@ def simulated(responses: Iterable[tuple[str, np.ndarray]]) -> Iterable[tuple[Cli
         yield Clip(Path(item), "rir", "simulated", item, "", "own work", split), samples
 
 
+def left_out(clip: Clip, silent: bool) -> bool:
+    """Whether it is a room response that is ``silent``, which is said: nothing can be heard in such a room."""
+    if clip.kind == "rir" and silent:
+        warn(f"{clip.path}: left out, since this room response is silent")
+        return True
+    return False
+
+
 def _write(
     folder: Path,
     clips: list[Clip],
@@ -95,12 +106,14 @@ def _write(
 
         def append(clip: Clip, samples: np.ndarray) -> None:
             nonlocal start
+            done()
+            if left_out(clip, not samples.any()):
+                return
             entries.append(Entry(**clip.labels, start=start, frames=len(samples)))
             data = samples.astype("<i2").tobytes()
             digest.update(data)
             file.write(data)
             start += len(samples)
-            done()
 
         for clip, samples in zip(clips, decoded, strict=True):
             append(clip, samples)
@@ -136,15 +149,20 @@ class Recordings:
 
 
 class Store(Recordings):
-    """A prepared data set; EnhanceError if ``folder`` is not one. Cheap to open in every worker process."""
+    """A prepared data set; EnhanceError if ``folder`` is not a whole one. Cheap to open in every worker process."""
 
     def __init__(self, folder: Path) -> None:
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             entries = [Entry(**entry) for entry in index["entries"]]
-        except FileNotFoundError:
+            self.fingerprint: str = index["fingerprint"]
+            rate: int = index["sample_rate"]
+        except (FileNotFoundError, NotADirectoryError):
             raise EnhanceError(f"{folder}: not a prepared data set", "run `enhance prepare` first") from None
         except KeyError:
-            raise EnhanceError(f"{folder}: prepared as something else", "set data.kind to pairs or shards") from None
-        self.fingerprint: str = index["fingerprint"]
-        super().__init__(folder, index["sample_rate"], entries, np.memmap(folder / AUDIO, dtype="<i2", mode="r"))
+            hint = "set data.kind to pairs, stems or shards"
+            raise EnhanceError(f"{folder}: prepared as something else", hint) from None
+        except (OSError, ValueError, TypeError):
+            raise EnhanceError(f"{folder / INDEX}: cannot be read, or damaged", AGAIN) from None
+        samples = max((entry.start + entry.frames for entry in entries), default=0)
+        super().__init__(folder, rate, entries, opened(folder / AUDIO, samples))

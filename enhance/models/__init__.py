@@ -77,7 +77,8 @@ def presets() -> dict[str, tuple[str, Mapping[str, Any]]]:
 def create(preset: str, **overrides: Any) -> nn.Module:
     """A freshly initialised model of that preset, with some arguments replaced (:func:`constructor_arguments`).
 
-    Raises EnhanceError for an unknown preset, naming the nearest known one, or an unknown argument.
+    Raises EnhanceError for an unknown preset, naming the nearest known one, an unknown argument, or a value of one that
+    the model cannot be built with.
     """
     known = presets()
     if preset not in known:
@@ -86,7 +87,7 @@ def create(preset: str, **overrides: Any) -> nn.Module:
         raise EnhanceError(f"unknown model {preset!r}", hint)
     try:
         return model_class(known[preset][0])(**constructor_arguments(preset, **overrides))
-    except TypeError as error:
+    except (TypeError, ValueError, IndexError, ArithmeticError, RuntimeError) as error:  # what wrong sizes raise
         raise EnhanceError(f"model {preset!r}", str(error)) from None
 
 

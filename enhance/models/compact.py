@@ -124,6 +124,9 @@ class MaskNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         if mask not in ("polar", *MASKS):
             raise EnhanceError(f"CompactUNet: mask = {mask!r}", f"choose from polar, {', '.join(MASKS)}")
+        if mask == "polar" and bound * sources <= 1:
+            hint = f"give more than {1 / sources:g}, which is the mask that training begins with"
+            raise EnhanceError(f"CompactUNet: bound = {bound!r}", hint)
         if inputs > 1 and mask in FROM_HALF:
             raise EnhanceError(f"CompactUNet: mask = {mask!r} with {inputs} inputs", "it does not begin with zero")
         self.mask = mask
@@ -255,7 +258,8 @@ class CompactUNet(nn.Module):
     ``block = hop * time_stride``. The model looks ahead no further than one window and ``lookahead`` of the frames that
     the blocks hear: ``latency`` is ``n_fft - hop + lookahead * block`` samples. In a whole signal it hears the first
     ``listen`` seconds once before it begins (:mod:`enhance.models.listening`). Raises EnhanceError for a floor that is
-    no share, a ``hop`` that is no such part and a ``time_stride`` that is no whole number above zero.
+    no share, an ``n_fft`` that cannot be halved so often, a ``hop`` that is no such part, a ``time_stride``
+    or ``hidden`` that is no whole number above zero, and a ``bound`` that the mask of the beginning would be above.
     """
 
     def __init__(
@@ -283,6 +287,12 @@ class CompactUNet(nn.Module):
         check_consistent(consistent, sources)
         if not 0 <= floor < 1:
             raise EnhanceError(f"CompactUNet: floor = {floor}", "give a share of the mixture: 0 or more, and below 1")
+        if not _whole(hidden):
+            raise EnhanceError(f"CompactUNet: hidden = {hidden!r}", "give a whole number above zero")
+        halved = 2 ** (len(widths) + 1)
+        if not _whole(n_fft) or n_fft % halved:
+            hint = f"give a multiple of {halved}: {len(widths)} convolutions halve n_fft / 2 bins"
+            raise EnhanceError(f"CompactUNet: n_fft = {n_fft!r}", hint)
         hop = n_fft // 2 if hop is None else hop
         if not _whole(hop) or n_fft % hop or hop > n_fft // 2:
             raise EnhanceError(f"CompactUNet: hop = {hop!r}", f"give a half of n_fft = {n_fft}, or a smaller part")

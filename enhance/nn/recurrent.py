@@ -7,11 +7,13 @@ copy, and on a CPU copies cost more than the arithmetic.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from enhance.errors import EnhanceError
 
 Recurrence = Literal["lstm", "mingru"]
 State = tuple[Tensor, Tensor]  # of an LSTM hidden and cell, of a MinGRU hidden twice; each (1, rows * bands, hidden)
@@ -21,11 +23,13 @@ class TimeFrequencyBlock(nn.Module):
     """A recurrence along time, shared by all bands, then an MLP across bands, shared by all channels and frames.
 
     Both are residual and preceded by a layer norm over channels. Causal: frame ``n`` sees frames up to
-    ``n``. Maps ``(frames, rows, bands, channels)`` to the same shape.
+    ``n``. Maps ``(frames, rows, bands, channels)`` to the same shape. EnhanceError for another recurrence.
     """
 
     def __init__(self, channels: int, bands: int, hidden: int, recurrence: Recurrence) -> None:
         super().__init__()
+        if recurrence not in get_args(Recurrence):
+            raise EnhanceError(f"recurrence = {recurrence!r}", f"choose from {', '.join(get_args(Recurrence))}")
         self.time_norm = nn.LayerNorm(channels)
         self.lstm = nn.LSTM(channels, hidden) if recurrence == "lstm" else MinGRU(channels, hidden)
         self.time_out = nn.Linear(hidden, channels)

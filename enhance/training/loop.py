@@ -18,16 +18,17 @@ from torch import Tensor
 from enhance.console import note, progress, warn
 from enhance.data.mixing import Example
 from enhance.errors import EnhanceError
-from enhance.files import remove_stale
+from enhance.files import remove_stale, replacing
 from enhance.models.checkpoint import read_header
 from enhance.models.checkpoint import save as save_checkpoint
 from enhance.training import recipe as recipes
 from enhance.training import sources
 from enhance.training import state as states
 from enhance.training.interruption import Interruption
+from enhance.training.lock import alone
 from enhance.training.log import Log
 from enhance.training.recipe import Recipe
-from enhance.training.setup import build_model, code_version, launch, leave, origin
+from enhance.training.setup import build_model, code_version, leave, new_fabric, origin
 from enhance.training.step import Run, Step, new_run
 from enhance.training.validate import Scores
 
@@ -53,31 +54,57 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     the weights), ``state.pt``, the resolved recipe, ``metrics.jsonl`` and TensorBoard's files there. With
     several devices all processes step together, and the first one validates and writes. ``report`` is called
     after each validation; what it raises ends the run. Raises EnhanceError when the gradient is not finite for
-    many steps in a row.
+    many steps in a row, and where another process trains in that folder.
     """
+    _check_folder(recipe, folder, resume)
+    store = sources.open_store(recipe)
+    begun = recipe.model_copy(update={"init": None}) if resume else recipe  # the weights are in the state
+    model, _ = build_model(begun)
+    sources.check_model(recipe, store, model)
+    fabric = new_fabric(recipe)
+    with alone(folder) if fabric.is_global_zero else contextlib.nullcontext():
+        fabric.launch()
+        run, arguments = new_run(begun, fabric)
+        return _train(recipe, folder, resume, report, fabric, store, run, arguments)
+
+
+def _check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """EnhanceError for a folder with a run that is not to go on, and for one without that is."""
     if (folder / STATE).exists() and not resume:
         go_on = "" if _is_of_another_recipe(folder, recipe) else "--resume to go on with it, or "
         raise EnhanceError(f"{folder}: holds a run already", f"give {go_on}another --output")
-    store = sources.open_store(recipe)
-    model, _ = build_model(recipe)
-    sources.check_model(recipe, store, model)
-    fabric = launch(recipe)
-    run, arguments = new_run(recipe, fabric)
+    if resume and not (folder / STATE).exists():
+        raise EnhanceError(f"{folder / STATE}: no run to resume", "leave out --resume")
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    report: Report,
+    fabric: Fabric,
+    store: sources.AnyStore,
+    run: Run,
+    arguments: dict[str, Any],
+) -> float:
+    """:func:`train`, with all that it needs."""
+    before: dict[str, Any] = {}
     if resume:
         restore(run, folder / STATE)
-        _compare(recipe, store.fingerprint, folder)
+        before = read_header(folder / LAST)["provenance"]
+        _compare(recipe, store.fingerprint, before, folder)
         if run.step >= recipe.optim.steps and run.history and run.history[-1]["step"] == run.step:
             note(f"{folder}: is finished")
             return run.best
     if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_stale(folder / name for name in (BEST, LAST, STATE, LOG))
-        (folder / RESOLVED).write_text(recipes.dump(recipe), encoding="utf-8")
+        remove_stale(folder / name for name in (BEST, LAST, STATE, LOG, RESOLVED))
+        with replacing(folder / RESOLVED) as temporary:
+            temporary.write_text(recipes.dump(recipe), encoding="utf-8")
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "data": store.fingerprint,
         "code": code_version(),
-        "init": origin(recipe),
+        "init": before.get("init") if resume else origin(recipe),  # that file may be gone meanwhile
     }
     session = _Session(recipe, folder, fabric, store, run, arguments, provenance, report)
     torch.set_flush_denormal(True)
@@ -104,9 +131,8 @@ def _is_of_another_recipe(folder: Path, recipe: Recipe) -> bool:
         return False
 
 
-def _compare(recipe: Recipe, fingerprint: str, folder: Path) -> None:
+def _compare(recipe: Recipe, fingerprint: str, before: dict[str, Any], folder: Path) -> None:
     """Say what differs from the run that is resumed: it is allowed, but should not go unnoticed."""
-    before = read_header(folder / LAST)["provenance"]
     now = recipe.model_dump(mode="json")
     changed = [key for key in now if before["recipe"].get(key) != now[key]]
     if before["data"] != fingerprint:

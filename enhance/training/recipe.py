@@ -13,17 +13,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from enhance import losses
 from enhance.data import stem_labels
-from enhance.data.mixing import MixingConfig
+from enhance.data.mixing import MixingConfig, Range
 from enhance.data.stem_dataset import StemConfig
 from enhance.data.stem_labels import contradicted
 from enhance.errors import EnhanceError
 from enhance.nn.precision import Precision
 
 ALL = "all"  # modules of a model
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Table):
@@ -43,7 +44,7 @@ class DataConfig(_Table):
     )
     sources: list[str] = Field([], description="of stems: the targets")
     others: list[str] = Field([], description="of stems: what else is in the mixture")
-    gain_db: tuple[float, float] = Field((0.0, 0.0), description="of stems: random gain of each, (lowest, highest)")
+    gain_db: Range = Field((0.0, 0.0), description="of stems: random gain of each, (lowest, highest)")
     swap: float = Field(0.0, ge=0, le=1, description="of stems: how often the two channels of one are exchanged")
     seconds: float = Field(2.0, gt=0, description="length of a training example")
     epoch_hours: float = Field(
@@ -71,9 +72,9 @@ class OptimConfig(_Table):
     batch: int = Field(16, gt=0, description="examples a batch and process")
     accumulate: int = Field(1, gt=0, description="batches an update")
     weight_decay: float = Field(1e-2, ge=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the average of the weights, per step")
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    clip: float = Field(5.0, gt=0, allow_inf_nan=True, description="largest norm of the gradient")
+    ema: Decay = Field(0.998, description="decay of the average of the weights, per step")
 
 
 class RunConfig(_Table):
@@ -164,8 +165,8 @@ class Recipe(_Table):
         description="checkpoint to start from, or the name of a shipped model; of several, the mean of the weights; of "
         "a cascade also a table, with a checkpoint for each module",
     )
-    seed: int = 1
-    loss: dict[str, float]
+    seed: int = Field(1, ge=0, lt=2**64)
+    loss: dict[str, float] = Field(min_length=1)
     loss_options: dict[str, dict[str, Any]] = {}
     permute: bool = Field(False, description="the sources have no order: each example's targets take the best one")
     auxiliary: dict[str, float] = Field({}, description="losses of a cascade's earlier estimates, and their weights")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from enhance import __version__
@@ -32,21 +33,34 @@ HINT = (  # for a checkpoint that does not fit
 
 
 def launch(recipe: Recipe) -> Fabric:
-    """The processes of the run: this one, or as many as the recipe, torchrun or Slurm says.
+    """The processes of the run, as :func:`new_fabric` says, launched.
 
     Without a launcher, the command is run again once for each further device of this machine.
     """
-    run = recipe.run
-    several = run.devices * run.nodes > 1
-    fabric = Fabric(
-        accelerator=run.accelerator,
-        devices=run.devices,
-        num_nodes=run.nodes,
-        precision=_precision(run.precision, run.accelerator),
-        strategy=("ddp_find_unused_parameters_true" if recipe.stages else "ddp") if several else "auto",
-    )
+    fabric = new_fabric(recipe)
     fabric.launch()
     return fabric
+
+
+def new_fabric(recipe: Recipe) -> Fabric:
+    """This process, or as many as the recipe, torchrun or Slurm says; not launched, but it knows which one it is.
+
+    EnhanceError where the machine has not so many devices of that kind.
+    """
+    run = recipe.run
+    several = run.devices * run.nodes > 1
+    try:
+        return Fabric(
+            accelerator=run.accelerator,
+            devices=run.devices,
+            num_nodes=run.nodes,
+            precision=_precision(run.precision, run.accelerator),
+            strategy=("ddp_find_unused_parameters_true" if recipe.stages else "ddp") if several else "auto",
+        )
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")  # of several lines
+        what = f"run.accelerator = {run.accelerator}, run.devices = {run.devices}: {reason}"
+        raise EnhanceError(what, "give what this machine has, or run.accelerator = cpu") from None
 
 
 def _precision(wanted: Precision, accelerator: str) -> Precision:

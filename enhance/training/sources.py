@@ -106,13 +106,13 @@ def validation_list(
     held_out = store.held_out() if isinstance(store, ShardSet) else store
     if mixing.sources is not None:
         return validate_sources.examples(held_out, [*mixing.sources], mixing.interferers, clips, seconds, done)
-    return validate.examples(held_out, clips, seconds, done)
+    return validate.examples(held_out, clips, seconds, done, mixing.early_ms)
 
 
 class Validation:
     """The fixed list, the scores of its mixtures, and how those of a model are made and judged.
 
-    ``done`` is called twice for each of :func:`validation_clips`.
+    ``done`` is called twice for each of :func:`validation_clips`. EnhanceError if none of the list can be scored.
     """
 
     def __init__(self, recipe: Recipe, store: AnyStore, done: Callable[[], object] = lambda: None) -> None:
@@ -124,6 +124,9 @@ class Validation:
         else:
             self.measure, self.validate = validate_sources, partial(validate_sources.validate, permute=recipe.permute)
             self.baseline = validate_sources.untouched(self.listed, targets, done)
+        if all(row == validate.UNSCORED for row in self.baseline.values()):  # or there is none
+            what = f"{store.folder}: no example of {recipe.valid.seconds:g} s for validation can be scored"
+            raise EnhanceError(what, "give a longer valid.seconds, or prepare more recordings")
 
     def scores(self, model: nn.Module, device: torch.device, done: Callable[[], object] = lambda: None) -> Scores:
         """Of that model; ``done`` is called after each example."""

@@ -36,9 +36,12 @@ class Average:
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors, numbers and containers of them, atomically."""
+    """Write tensors, numbers and containers of them, atomically. EnhanceError if the folder or the disk refuses."""
     with replacing(path) as temporary:
-        torch.save(dict(state), temporary)
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # of its writer, where the disk is full
+            raise OSError("PyTorch could not write all of it") from error
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -35,11 +35,11 @@ def sweep(folder: Path, changes: Sequence[str], output: Path) -> list[str]:
         note(f"{number} of {len(recipes)}: {name}")
         try:
             _finish(recipe, output / name)
-        except (EnhanceError, RuntimeError) as error:  # RuntimeError: no memory left, for instance
+            rows.append(row(name, output / name))
+        except (EnhanceError, RuntimeError, ValueError) as error:  # no memory left, for instance, or sizes that differ
             warn(f"{name} failed: {error}")
             failed.append(name)
             continue
-        rows.append(row(name, output / name))
         with replacing(output / RESULTS) as temporary:
             temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return failed

@@ -20,7 +20,7 @@ def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
     """Train trials of the recipe in ``output / trial-NNNN`` until there are as many as its ``[search]`` wants.
 
     The study is kept in ``output / study.db``: a search that was broken off goes on, and several processes
-    of one machine share it. A trial that validation finds worse than the others is given up,
+    of one machine share it. A trial that fails, or that validation finds worse than the others, is given up,
     one whose process was killed does not count. Writes and returns the best trial. EnhanceError without a
     ``[search]`` table or without Optuna.
     """
@@ -46,7 +46,6 @@ def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
 
     def objective(trial: Trial) -> float:
         values = {key: _suggest(trial, key, dimension) for key, dimension in search.space.items()}
-        settings = read(path, [*changes, *(_override(key, value) for key, value in values.items())])
         note(f"trial {trial.number}: {', '.join(_override(key, value) for key, value in values.items())}")
 
         def report(step: int, score: float) -> None:
@@ -55,8 +54,9 @@ def tune(path: Path, changes: Sequence[str], output: Path) -> dict[str, Any]:
                 raise optuna.TrialPruned
 
         try:
+            settings = read(path, [*changes, *(_override(key, value) for key, value in values.items())])
             return train(settings, output / f"trial-{trial.number:04d}", resume=False, report=report)
-        except EnhanceError as error:  # the loss was not finite, for instance
+        except (EnhanceError, RuntimeError, ValueError) as error:  # the loss was not finite, for instance, or no memory
             note(f"trial {trial.number} given up: {error}")
             raise optuna.TrialPruned from None
 

@@ -48,23 +48,28 @@ KINDS: dict[str, MixingConfig] = {
     }.items()
 }
 NEEDED = {"noise": ["noise"], "music": ["music"], "reverberant": ["noise", "rir"]}  # else a kind is left out
+UNSCORED = {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP}  # the lowest values
 Scores = dict[str, dict[str, float]]  # kind -> metric -> mean
 
 
 def examples(
-    store: Recordings, clips: int, seconds: float, done: Callable[[], object] = lambda: None
+    store: Recordings,
+    clips: int,
+    seconds: float,
+    done: Callable[[], object] = lambda: None,
+    early_ms: float | None = None,
 ) -> dict[str, list[Example]]:
     """``clips`` mixtures of each kind from the split ``valid``, the same at every call.
 
     Those of which PESQ or STOI is not defined (no speech in the crop) are passed over. ``done`` is called
-    after each one.
+    after each one. ``early_ms`` says which reflections belong to the target, as in training: all unless given.
     """
     frames = round(seconds * store.sample_rate)
     found: dict[str, list[Example]] = {}
     for kind, config in KINDS.items():
         if not all(store.select(needed, "valid") for needed in NEEDED.get(kind, ())):
             continue
-        mixer = Mixer(store, "valid", config, frames, SEED)
+        mixer = Mixer(store, "valid", config.model_copy(update={"early_ms": early_ms}), frames, SEED)
         epoch, index, found[kind] = zlib.crc32(kind.encode()), 0, []
         while len(found[kind]) < clips and index < 10 * clips:
             example = mixer.example(epoch, index)
@@ -107,7 +112,7 @@ def validate(
     for kind, found in listed.items():
         for example in found:
             row = score(example.target, estimate(model, example.mixture, device), rate)
-            rows[kind].append(row or {"pesq": 1.0, "stoi": 0.0, "si_sdr": -SI_SDR_CAP})
+            rows[kind].append(row or UNSCORED)
             done()
     return {
         kind: {metric: mean(row[metric] for row in found) for metric in ("pesq", "stoi", "si_sdr")}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,17 @@ from enhance.data.store import Store, build, decode
 from enhance.errors import EnhanceError
 
 HEADER = "path,kind,source,speaker,language,seconds,licence,split\n"
+
+
+@contextlib.contextmanager
+def small_disk(largest: int) -> Iterator[None]:
+    """No file may have more bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def clip(path: str, item: str, split: str = "train") -> Clip:
@@ -84,9 +98,51 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     assert [c.source for c in without_repeats(lists)] == ["clean", "clean-2", "other"]
 
 
+def test_the_chapters_of_a_speaker_are_in_one_split(tmp_path):
+    """As in LibriSpeech, ``speaker/chapter/*``; of noise each folder is a place of its own."""
+    for speaker in range(20):
+        for chapter in "ab":
+            place = tmp_path / "libri" / f"{speaker}" / chapter
+            place.mkdir(parents=True)
+            soundfile.write(place / "x.wav", np.zeros(10), 16000)
+    soundfile.write(tmp_path / "libri" / "alone.wav", np.zeros(10), 16000)
+    (clips,) = scan_folders([tmp_path / "libri"], "speech")
+    assert {c.item for c in clips} == {*map(str, range(20)), "alone"}
+    assert {c.path.parent.parent.name for c in clips if c.split == "valid"} == {
+        c.item for c in clips if c.split == "valid"
+    }
+    (clips,) = scan_folders([tmp_path / "libri"], "noise")
+    assert {c.item for c in clips} == {"alone"} | {f"{speaker}/{chapter}" for speaker in range(20) for chapter in "ab"}
+
+
+def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path, capsys):
+    for place in ("elsewhere/anna/1", "own/ben"):
+        (tmp_path / place).mkdir(parents=True)
+        soundfile.write(tmp_path / place / "x.wav", np.zeros(10), 16000)
+    (tmp_path / "own" / "anna").symlink_to(tmp_path / "elsewhere" / "anna")
+    (tmp_path / "elsewhere" / "anna" / "back").symlink_to(tmp_path)
+    (tmp_path / "own" / "carol").symlink_to(tmp_path / "own" / "ben")
+    (clips,) = scan_folders([tmp_path / "own"], "speech")
+    assert [(c.item, c.path) for c in clips] == [
+        ("anna", tmp_path / "own" / "anna" / "1" / "x.wav"),
+        ("ben", tmp_path / "own" / "ben" / "x.wav"),
+    ]
+    error = capsys.readouterr().err
+    assert [line.partition(": not followed")[0] for line in error.splitlines()] == [
+        f"warning: {tmp_path / name}" for name in ("own/carol", "own/anna/back")
+    ]
+
+
+def test_a_manifest_that_excel_wrote(tmp_path):
+    (tmp_path / "manifest.csv").write_text(HEADER + "a.wav,noise,s,r,,1,CC0,train\n", encoding="utf-8-sig")
+    assert [c.item for c in read_manifest(tmp_path)] == ["r"]
+
+
 def test_a_folder_without_audio_is_an_error(tmp_path):
     with pytest.raises(EnhanceError, match="no audio found"):
         scan_folder(tmp_path, "noise")
+    with pytest.raises(EnhanceError, match=r"nowhere: cannot be listed \(No such file or directory\): give a folder"):
+        scan_folder(tmp_path / "nowhere", "noise")
 
 
 def test_an_item_in_two_splits_is_held_back():
@@ -162,6 +218,16 @@ def test_rooms_that_nobody_asked_for_are_left_out_where_they_cannot_be_made(audi
     run = cli("prepare", tmp_path / "data", "--speech", audio_folders["speech"], "--jobs", 1)
     assert (run.code, "no simulated rooms are added" in run.err) == (0, True)
     assert {entry.kind for entry in Store(tmp_path / "data").entries} == {"speech"}
+
+
+def test_a_disk_that_is_full_is_one_line(audio_folders, tmp_path, cli):
+    for option in ([], ["--shards"]):
+        with small_disk(50_000):
+            options = ("--speech", audio_folders["speech"], "--rooms", 0, "--jobs", 1, *option)
+            run = cli("prepare", tmp_path / "data", *options)
+        assert run.code == 2
+        assert f"error: {tmp_path / 'data'}: cannot be written (File too large): is the disk full" in run.err
+        assert not list(tmp_path.iterdir())
 
 
 def test_recordings_that_are_there_already_are_counted(audio_folders, tmp_path, cli):

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import noise
 
-from enhance.data import augment
+from enhance.data import augment, shards
+from enhance.data import store as store_module
 from enhance.data.augment import rms
+from enhance.data.manifest import Clip
 from enhance.data.mixing import Mixer, MixingConfig, at_snr
-from enhance.data.store import Store
+from enhance.data.rooms import from_direct_sound
+from enhance.data.store import Entry, Recordings, Store
 from enhance.errors import EnhanceError
 
 PLAIN = {
@@ -145,6 +150,62 @@ def test_codecs_keep_length_and_position():
         assert decoded.shape == wave.shape
         assert np.argmax(lags) == 13999
         assert np.corrcoef(decoded[1000:15000], wave[1000:15000])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000])
+def test_a_codec_is_one_that_takes_the_rate(rate):
+    rng, wave = np.random.default_rng(0), noise(0.1, rate)[0]
+    for _ in range(15):
+        assert augment.codec(wave, rng, rate).shape == wave.shape
+
+
+def test_at_16_khz_all_four_codecs_are_drawn_from():
+    """In that order: what a key gives must not change."""
+
+    class Drawn(Exception):
+        pass
+
+    class Watched:
+        def choice(self, names: list[str]) -> str:
+            raise Drawn(*names)
+
+    with pytest.raises(Drawn) as caught:
+        augment.codec(np.zeros(10, np.float32), Watched(), 16000)  # pyright: ignore[reportArgumentType]
+    assert caught.value.args == ("mu-law", "OPUS", "VORBIS", "MPEG_LAYER_III")
+
+
+@pytest.mark.parametrize("form", [store_module, shards])
+def test_a_silent_room_response_is_left_out_by_its_name(form, tmp_path, capsys):
+    for name, level in (("silent", 0.0), ("quiet", 1e-6), ("room", 0.5)):  # the second is silent in 16 bit
+        soundfile.write(tmp_path / f"{name}.wav", level * np.exp(-np.arange(50) / 5.0), 16000, subtype="FLOAT")
+    clips = [Clip(path, "rir", "own", path.stem, "", "", "train") for path in sorted(tmp_path.glob("*.wav"))]
+    built = form.build(tmp_path / "data", clips, [], 16000, 1)
+    found = built.entries if isinstance(built, Store) else built.read(built.shards).entries
+    assert [entry.item for entry in found] == ["room"]
+    warned = capsys.readouterr().err.splitlines()
+    assert sorted(warned) == [
+        f"warning: {tmp_path / name}.wav: left out, since this room response is silent" for name in ("quiet", "silent")
+    ]
+
+
+def test_a_silent_room_response_that_a_store_has_leaves_speech_dry(store):
+    entries = [entry for entry in store.entries if entry.kind != "rir"]
+    start, length = store.audio.shape[0], 100
+    silent = Entry("rir", "own", "silent", "", "", "train", start, length)
+    audio = np.concatenate((store.audio, np.zeros(length, np.int16)))
+    config = MixingConfig(**{**PLAIN, "clean": 1.0, "reverb": 1.0, "early_ms": 20.0, "level_db": (-30.0, -30.0)})
+    found = [
+        Mixer(Recordings("x", 16000, [*entries, *rooms], audio), "train", config, FRAMES, 1).example(0, 0)
+        for rooms in ([], [silent])
+    ]
+    for dry, wave in zip(*found, strict=True):
+        np.testing.assert_allclose(wave, dry, atol=1e-6)
+    assert from_direct_sound(np.zeros(0, np.float32)).tolist() == [1.0]
+
+
+def test_the_direct_sound_is_always_kept(store):
+    config = MixingConfig(**{**PLAIN, "reverb": 1.0, "early_ms": 0.01})  # less than a sample
+    assert Mixer(store, "train", config, FRAMES, 1).example(0, 0).target.any()
 
 
 def test_clipping_leaves_the_drawn_share_of_samples():

@@ -102,6 +102,28 @@ def test_a_hop_whose_windows_do_not_sum_to_one_is_refused(hop):
         CompactUNet(**SMALL, hop=hop)
 
 
+@pytest.mark.parametrize("options", [{}, {"hop": 128, "time_stride": 2}])
+def test_an_unknown_recurrence_is_named_and_no_other_network(options):
+    with pytest.raises(EnhanceError, match="recurrence = 'LSTM': choose from lstm, mingru"):
+        CompactUNet(**SMALL, **options, recurrence="LSTM")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": 0}, "hidden = 0: give a whole number above zero"),
+        ({"hidden": 0, "recurrence": "mingru"}, "hidden = 0: give a whole number above zero"),
+        ({"n_fft": 300}, "n_fft = 300: give a multiple of 16: 3 convolutions"),
+        ({"n_fft": 0}, "n_fft = 0: give a multiple of 16"),
+        ({"bound": 0.5}, "bound = 0.5: give more than 1, which"),
+        ({"bound": 0.25, "sources": ["a", "b", "c", "d"]}, "bound = 0.25: give more than 0.25, which"),
+    ],
+)
+def test_sizes_that_no_network_has_are_named(options, message):
+    with pytest.raises(EnhanceError, match=message):
+        CompactUNet(**{**SMALL, **options})
+
+
 def test_between_two_frames_of_the_blocks_lies_the_mean_of_what_they_left():
     net = CompactUNet(**SMALL, hop=64, time_stride=4).net
     held, bands = torch.full((1, 2, 3, 4), 8.0), torch.stack([torch.full((2, 3, 4), value) for value in (4.0, 12.0)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from enhance.data import shards
 from enhance.data.manifest import scan_folder
 from enhance.errors import EnhanceError
 from enhance.models.checkpoint import load_model, read_header
-from enhance.training import loop, setup
+from enhance.models.checkpoint import save as save_checkpoint
+from enhance.training import lock, loop, setup
 from enhance.training import state as states
 from enhance.training.recipe import Recipe
 from enhance.training.step import new_run
@@ -197,7 +200,7 @@ def test_gives_up_when_nothing_is_finite(store, tmp_path, monkeypatch):
 def test_what_a_run_leaves_behind(store, tmp_path):
     loop.train(recipe(store), tmp_path, resume=False)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {loop.BEST, loop.LAST, loop.STATE, loop.RESOLVED, loop.LOG, "tensorboard"}
+    assert names == {loop.BEST, loop.LAST, loop.STATE, loop.RESOLVED, loop.LOG, "tensorboard", lock.NAME}
     header = read_header(tmp_path / loop.BEST)
     assert header["provenance"]["data"] == store.fingerprint
     assert header["provenance"]["step"] == 6
@@ -239,6 +242,42 @@ def test_starts_from_a_checkpoint(store, tmp_path):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(EnhanceError, match="weights of another model"):
         setup.build_model(recipe(store, init=tmp_path / "first" / loop.LAST, model_options={}))
+
+
+def test_what_a_run_started_from_may_be_gone_when_it_is_resumed(store, tmp_path, monkeypatch):
+    first = tmp_path / "first.safetensors"
+    model, arguments = setup.build_model(recipe(store))
+    given = {"recipe": {"name": "first", "seed": 1}, "data": "", "code": "", "step": 1, "hours": 3.0}
+    save_checkpoint(first, model, arguments, given)
+    step = loop.Step.__call__
+
+    def interrupted(self, batches):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batches)
+
+    monkeypatch.setattr(loop.Step, "__call__", interrupted)
+    plan = recipe(store, init=first, optim__steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(plan, tmp_path / "run", resume=False)
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    first.unlink()
+    loop.train(plan, tmp_path / "run", resume=True)
+    provenance = read_header(tmp_path / "run" / loop.LAST)["provenance"]
+    assert (provenance["init"], provenance["recipe"]["init"]) == (given, str(first))
+    assert provenance["step"] == 2
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks on this system")
+def test_a_second_training_in_a_folder_is_refused(store, tmp_path):
+    code = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(); input()"
+    line = [sys.executable, "-c", code, str(tmp_path / lock.NAME)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(EnhanceError, match="another process trains here"):
+            loop.train(recipe(store), tmp_path, resume=False)
+        process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME]
 
 
 def test_starts_from_the_mean_of_several(store, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from enhance.errors import EnhanceError
 from enhance.models import presets
 from enhance.training import recipe as recipes
-from enhance.training.setup import build_model, learning_rate
+from enhance.training.setup import build_model, launch, learning_rate
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = 'model = "dcunet-s"\n[data]\npath = "x"\n[loss]\nwsdr = 1.0\n'
@@ -110,6 +110,49 @@ def test_all_mistakes_are_in_one_report(tmp_path):
 def test_mistakes_are_named(tmp_path, text, message):
     with pytest.raises(EnhanceError, match=message):
         recipes.read(write(tmp_path, text), [])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed: Input should be greater than or equal to 0"),
+        ("optim.betas=[0.9, 1.0]", r"optim\.betas\.1: Input should be less than 1"),
+        ("optim.lr=nan", r"optim\.lr: Input should be "),
+        ("optim.lr=inf", r"optim\.lr: Input should be a finite number"),
+        ("valid.seconds=inf", r"valid\.seconds: Input should be a finite number"),
+        ("loss.wsdr=nan", r"loss\.wsdr: Input should be a finite number"),
+        ("auxiliary.wsdr=inf", r"auxiliary\.wsdr: Input should be a finite number"),
+        ("loss={}", "loss: Dictionary should have at least 1 item"),
+        ("data.gain_db=[3, -3]", r"data\.gain_db: the first is above the second: give lowest, highest"),
+        ("data.mixing.early_ms=0", r"data\.mixing\.early_ms: Input should be greater than 0"),
+        ("data.mixing.interferers={noise=inf}", r"interferers\.noise: Input should be a finite number"),
+        *(
+            (f"data.mixing.{name}=[20, -5]", rf"data\.mixing\.{name}: the first is above the second")
+            for name in ("snr_db", "level_db", "relative_db")
+        ),
+    ],
+)
+def test_values_that_nothing_can_be_trained_with(tmp_path, override, message):
+    with pytest.raises(EnhanceError, match=rf"1 mistake\(s\): \n  .*{message}"):
+        recipes.read(write(tmp_path, MINIMAL), [override])
+
+
+def test_no_clipping_is_a_setting(tmp_path):
+    assert recipes.read(write(tmp_path, MINIMAL), ["optim.clip=inf"]).optim.clip == float("inf")
+
+
+def test_a_network_that_cannot_be_built_is_one_line(tmp_path):
+    for options in ("{hidden=0}", "{bound=0.5}", "{n_fft=300}", "{widths=[]}", "{widths=[-1]}", "{recurrence='gru'}"):
+        with pytest.raises(EnhanceError):
+            build_model(recipes.read(write(tmp_path, MINIMAL), [f"model_options={options}"]))
+
+
+def test_an_accelerator_that_is_not_there_is_one_line(tmp_path):
+    recipe = recipes.read(write(tmp_path, MINIMAL), ["run.accelerator=mps", 'run.precision="32-true"'])
+    with pytest.raises(
+        EnhanceError, match=r"^run\.accelerator = mps, run\.devices = 1: [^\n]*: give what this machine has"
+    ):
+        launch(recipe)
 
 
 @pytest.mark.parametrize("override", ["optim.lr", "model.size=3"])

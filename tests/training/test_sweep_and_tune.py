@@ -97,6 +97,14 @@ def test_one_that_fails_does_not_stop_the_others(recipes, tmp_path):
     assert [row["name"] for row in json.loads((tmp_path / "runs" / sweep.RESULTS).read_text())] == ["b"]
 
 
+def test_what_only_training_finds_does_not_stop_the_others(recipes, tmp_path, monkeypatch):
+    def fails(recipe, folder, resume):
+        raise {"a": ValueError("sizes differ"), "b": RuntimeError("no memory")}[folder.name]
+
+    monkeypatch.setattr(sweep, "train", fails)
+    assert sweep.sweep(recipes, [], tmp_path / "runs") == ["a", "b"]
+
+
 SEARCH = """
 base = "base.toml"
 [search]
@@ -150,6 +158,25 @@ def test_a_hopeless_trial_is_given_up(recipes, tmp_path, monkeypatch):
     assert steps.count(("trial-0005", 3)) == 1
     assert ("trial-0006", 1) in steps
     assert ("trial-0006", 2) not in steps
+
+
+def test_a_trial_that_fails_is_given_up(recipes, tmp_path, monkeypatch):
+    """In training, or because what was drawn is no recipe."""
+    toml = tmp_path / "search.toml"
+    space = '[search.space]\n"data.remix" = { choices = [0.5, 2.0] }\n"seed" = { low = 0, high = 1000 }\n'
+    toml.write_text(f'base = "base.toml"\n[search]\ntrials = 12\n{space}', encoding="utf-8")
+    begun = []
+
+    def pretended(settings, folder, resume, report):
+        begun.append(settings.data.remix)
+        if len(begun) <= 2:
+            raise {1: RuntimeError("no memory"), 2: ValueError("sizes differ")}[len(begun)]
+        return 1.0
+
+    monkeypatch.setattr(tune, "train", pretended)
+    assert tune.tune(toml, [], tmp_path / "found")["score"] == 1.0
+    assert 3 <= len(begun) <= 12
+    assert set(begun) == {0.5}
 
 
 @pytest.mark.parametrize(
