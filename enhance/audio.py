@@ -70,6 +70,11 @@ class Info:
         return self.tracks[self.track - 1].codec if self.track <= len(self.tracks) else ""
 
     @property
+    def layout(self) -> str:
+        """How its loudspeakers stand, of what ffmpeg reads, as it calls it."""
+        return self.tracks[self.track - 1].layout if self.track <= len(self.tracks) else ""
+
+    @property
     def seconds(self) -> float:
         return self.frames / self.sample_rate
 

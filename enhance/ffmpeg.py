@@ -47,8 +47,14 @@ LOSSY = {
 BIT_RATE = 96_000  # a channel, of what loses something
 BITS = 3.5  # and no more than so many a sample: codecs refuse what is too much for a low rate
 SURROUND = 6  # channels, the most of ac3 and eac3
+OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # its encoder refuses all others
+SYNC, PACK = 0x47, b"\0\0\1\xba"  # what packets of MPEG-TS begin with, and packs of MPEG-PS
+MOVIES = frozenset((".mov", ".mp4", ".m4v"))
+PHONE_TAGS = r"^ +com\.(apple\.quicktime|android)\."  # place, camera and date of a recording
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "track")
-NO_REASON = ("Conversion failed!", "Thread message queue blocking", "Qavg:", "video:")
+NO_REASON = (
+    "Conversion failed!", "Thread message queue blocking", "Qavg:", "video:", "frame=", "size=", "Output file is empty",
+)  # fmt: skip
 TRACK_TAGS = ("title", "handler_name")
 
 
@@ -76,6 +82,12 @@ class Track:
         return f"PCM_{max(16, int(found[2] or found[1][1:]))}"
 
     @property
+    def layout(self) -> str:
+        """ffmpeg's name of how its loudspeakers stand, such as ``5.1(side)``; ``3 channels`` if that is not known."""
+        found = re.search(r" Hz, ([^,]+)", self.coding)
+        return found[1] if found else ""
+
+    @property
     def default(self) -> bool:
         """Whether players take it if nobody chooses."""
         return "(default)" in self.coding
@@ -99,6 +111,14 @@ def encoder(codec: str, channels: int) -> str:
 def _encoders() -> frozenset[str]:
     listing = subprocess.run([executable() or "ffmpeg", "-hide_banner", "-encoders"], capture_output=True, check=False)
     return frozenset(re.findall(r"^ A\S{5} (\S+)", listing.stdout.decode(errors="replace"), flags=re.MULTILINE))
+
+
+def speakers(layout: str) -> int:
+    """How many loudspeakers a layout of that name has; 0 if not all are on one level: encoders refuse those."""
+    name = layout.partition("(")[0]
+    if re.fullmatch(r"\d\.\d", name):
+        return int(name[0]) + int(name[2])
+    return {"mono": 1, "stereo": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}.get(name, 0)
 
 
 def executable() -> str | None:
@@ -132,6 +152,28 @@ def input_arguments(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file,pipe,fd", "-i", f"file:{path}"]
 
 
+def broadcast(path: Path) -> bool:
+    """Whether this is MPEG-TS, with or without the time stamps of cameras and discs, or MPEG-PS."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    packets = (head[first::size] for size in (188, 192, 204) for first in range(size))
+    return len(head) > 1024 and (PACK in head or any(set(starts) == {SYNC} for starts in packets))
+
+
+def one_clock(path: Path, *maps: str) -> list[str]:
+    """Arguments by which the time of an input begins with the first of these tracks and those of other outputs.
+
+    In what is broadcast ffmpeg has it begin with the first track that it uses: sound would be read on one clock, and
+    pictures copied on another. An output that takes nothing uses those tracks; it costs no decoding.
+    """
+    if not broadcast(path):  # the others have one clock anyway, and what is not used need not be read
+        return []
+    return [*(part for each in maps for part in ("-map", each)), "-c", "copy", "-t", "0", "-f", "null", "-"]
+
+
 class Decoder:
     """A track of sound of a file, counted from 0, as blocks of float32 ``(channels, time)`` at its own rate.
 
@@ -145,14 +187,16 @@ class Decoder:
         self.warning = ""
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         sound = ["-map", f"0:a:{track}", "-af", KEEP_TIME, "-c:a", "pcm_f32be", "-f", "au", "-"]
-        self.process = start([*input_arguments(path), *sound], self.log, "stdout")
+        others = one_clock(path, "0:u", "-0:d?")  # ``u``: a track of unknown format would end it
+        self.process = start([*input_arguments(path), *sound, *others], self.log, "stdout")
         try:
             self.sample_rate, self.channels = self._header()
             text = read_log(self.log)
         except BaseException:
             self.close()
             raise
-        self.video = any("Video:" in line and "attached pic" not in line for line in text.splitlines())
+        lines = of_input(text).splitlines()
+        self.video = any("Video:" in line and "attached pic" not in line for line in lines)
         found = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", text)
         self.seconds = 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
         banner = text.partition("Duration:")[0]
@@ -202,10 +246,15 @@ def check_track(path: Path, track: int, tracks: int) -> None:
         raise EnhanceError(what, "leave it out")
 
 
+def of_input(text: str) -> str:
+    """What ffmpeg says of its input, without what it says of outputs."""
+    return re.split(r"^(?:Stream mapping:|Output #)", text, maxsplit=1, flags=re.MULTILINE)[0]
+
+
 def sound_tracks(text: str) -> tuple[Track, ...]:
     """The tracks of sound of the input, from what ffmpeg says of it."""
     found = []
-    for stream in re.split(r"^ +Stream #0:\d+", text.partition("Stream mapping:")[0], flags=re.MULTILINE)[1:]:
+    for stream in re.split(r"^ +Stream #0:\d+", of_input(text), flags=re.MULTILINE)[1:]:
         about = re.match(r"(?:\[[^]]*\])?(?:\(([^)]*)\))?: Audio: (.*)", stream)
         if about is not None:
             tags = re.findall(r"^ {6}(\w+) *: (.*)$", stream, flags=re.MULTILINE)
@@ -219,7 +268,8 @@ class Encoder:
 
     Tags come from the file ``origin``. With ``tracks``, those of its sound, what is written takes the place of the one
     at ``place``, and the others, pictures and subtitles are copied. ``codec`` and ``subtype`` are those of
-    :func:`encoder` and of a :class:`Track`, empty for what the container has by default.
+    :func:`encoder` and of a :class:`Track`, empty for what the container has by default. ``layout`` is that of a
+    :class:`Track`, if empty of the one at ``place``.
     """
 
     def __init__(
@@ -232,15 +282,18 @@ class Encoder:
         subtype: str = "",
         tracks: Sequence[Track] = (),
         place: int = 0,
+        layout: str = "",
     ) -> None:
         self.path = path
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        arguments = ["-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels), "-i", "pipe:0"]
-        arguments += [*input_arguments(origin), "-map_metadata", "1"]
+        suffixes = origin.suffix.lower(), path.suffix.lower()
+        layout = layout or (tracks[place].layout if tracks else "")
+        arguments = ["-f", "f32le", "-ar", str(sample_rate), "-ac", str(channels)]
+        arguments += [*placed(layout, channels, codec, suffixes[1]), "-i", "pipe:0", *input_arguments(origin)]
         if tracks:
-            arguments += copied(tracks, place, same=origin.suffix.lower() == path.suffix.lower())
-        else:
-            arguments += ["-map", "0:a"]
+            arguments += one_clock(origin, f"1:a:{place}")
+        arguments += ["-map_metadata", "1", *(phone_tags(origin) if set(suffixes) <= MOVIES else ())]
+        arguments += copied(tracks, place, same=suffixes[0] == suffixes[1]) if tracks else ["-map", "0:a"]
         arguments += [*quality(sample_rate, channels, codec, subtype, place if tracks else 0), f"file:{path}"]
         self.process = start(arguments, self.log, "stdin")
 
@@ -271,6 +324,31 @@ class Encoder:
     def close(self) -> None:
         stop(self.process)
         self.log.close()
+
+
+def placed(layout: str, channels: int, codec: str, suffix: str) -> list[str]:
+    """Arguments of raw samples for where their loudspeakers stand; none, so that ffmpeg guesses, if that is unknown."""
+    opus = codec == "libopus" or (not codec and suffix in (".webm", ".opus"))
+    refused = speakers(layout) != channels or (opus and layout not in OPUS_LAYOUTS)
+    return [] if refused else ["-channel_layout", layout]
+
+
+def phone_tags(origin: Path) -> list[str]:
+    """Arguments that keep what a phone says of a recording, if it is one.
+
+    They have ffmpeg write all tags by their names, where not all players look for the title of a film.
+    """
+    listing = subprocess.run(
+        [executable() or "ffmpeg", "-hide_banner", *input_arguments(origin)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    banner = listing.stderr.decode(errors="replace").partition("Duration:")[0]
+    if re.search(PHONE_TAGS, banner, flags=re.MULTILINE) is None:
+        return []
+    brands = ("major_brand", "minor_version", "compatible_brands")  # of the input: the output has its own
+    return ["-movflags", "use_metadata_tags", *(part for name in brands for part in ("-metadata", f"{name}="))]
 
 
 def copied(tracks: Sequence[Track], place: int, same: bool) -> list[str]:

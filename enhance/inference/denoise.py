@@ -213,7 +213,7 @@ def _whole(
     with in_use(model, device):
         for signal in signals:
             blocks = two_seconds(signal, sample_rate)
-            gain = gains(peaks_of(signal), together=joint)
+            gain = gains(peaks_of(signal), together=bool(joint))
             ways = strength, linked, listen, "the wave", gain
             pairs = denoised(blocks, model, sample_rate, len(signal), device, *ways)
             rows.append(np.concatenate([output for _, output in pairs], axis=1))

@@ -52,7 +52,7 @@ def denoise_file(
         if task.noise:
             outputs.append(stack.enter_context(written(task.noise, info, replace(encoding, whole=False))))
         rate, channels = info.sample_rate, info.channels
-        gain_in = gains_of_file(info, together=settings.linked or model.channels != 1)
+        gain_in = gains_of_file(info, together=settings.linked or bool(model.channels != 1))
         ways = (settings.strength, settings.linked, settings.listen, str(task.source), gain_in)
         pairs = denoised(_read(reader, progress), model, rate, channels, device, *ways)
         gain = 1.0

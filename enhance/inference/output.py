@@ -153,7 +153,7 @@ def written(target: Path, source: Info, encoding: Encoding) -> Iterator[Output]:
             writer = SoundFileWriter(temporary, rate, channels, *sound)
         else:
             tracks = source.tracks if encoding.whole else ()
-            more = encoding.codec, encoding.subtype, tracks, source.track - 1
+            more = encoding.codec, encoding.subtype, tracks, source.track - 1, source.layout
             writer = ffmpeg.Encoder(temporary, rate, channels, source.path, *more)
         with contextlib.closing(writer):
             yield Output(target, writer)

@@ -130,7 +130,7 @@ def separate(
 
 def heard_together(model: nn.Module, wiener: bool, independent: bool) -> bool:
     """Do the channels of a recording depend on one another?"""
-    return model.channels != 1 or wiener or not independent
+    return bool(model.channels != 1) or wiener or not independent
 
 
 def check_wiener(model: nn.Module) -> None:

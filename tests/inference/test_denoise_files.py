@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -294,10 +293,9 @@ def test_the_plot_of_a_file_of_any_name(tmp_path: Path, name: str, recwarn: pyte
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")
-def test_flac_in_ogg_stays_lossless(tmp_path: Path):
+def test_flac_in_ogg_stays_lossless(tmp_path: Path, ffmpeg: str):
     audio.write(tmp_path / "a.wav", noise(0.5, 16000), 16000)
-    subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "flac", tmp_path / "a.oga"], check=True)
+    subprocess.run([ffmpeg, "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "flac", tmp_path / "a.oga"], check=True)
     run(tmp_path / "a.oga", tmp_path / "b.oga")
     np.testing.assert_array_equal(audio.read(tmp_path / "b.oga")[0], audio.read(tmp_path / "a.wav")[0])
 
