@@ -55,6 +55,7 @@ TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "tr
 NO_REASON = (
     "Conversion failed!", "Thread message queue blocking", "Qavg:", "video:", "frame=", "size=", "Output file is empty",
 )  # fmt: skip
+NEVER_BEGAN = r"Error (initializing|opening) output|Could not write header|Unable to (find|choose) an? \w*.*format"
 TRACK_TAGS = ("title", "handler_name")
 
 
@@ -318,7 +319,7 @@ class Encoder:
     def _failed(self) -> None:
         self.process.wait()
         text = read_log(self.log)
-        began = re.search(r"Error (initializing|opening) output|Could not write header", text) is None
+        began = re.search(NEVER_BEGAN, text) is None
         raise (OSError if began else NotEncoded)(f"ffmpeg: {last_line(text)}")
 
     def close(self) -> None:

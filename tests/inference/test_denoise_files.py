@@ -293,6 +293,12 @@ def test_the_plot_of_a_file_of_any_name(tmp_path: Path, name: str, recwarn: pyte
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 
 
+def test_what_ffmpeg_has_no_encoder_for_is_not_blamed_on_the_disk(tmp_path: Path, ffmpeg: str):
+    audio.write(tmp_path / "a.wav", noise(0.5, 16000), 16000)
+    with pytest.raises(EnhanceError, match=r"b\.ape: cannot be written .*: take another format"):
+        run(tmp_path / "a.wav", tmp_path / "b.ape")
+
+
 def test_flac_in_ogg_stays_lossless(tmp_path: Path, ffmpeg: str):
     audio.write(tmp_path / "a.wav", noise(0.5, 16000), 16000)
     subprocess.run([ffmpeg, "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "flac", tmp_path / "a.oga"], check=True)
