@@ -22,6 +22,7 @@ from typing import IO
 import numpy as np
 
 from enhance.errors import EnhanceError, NotEncoded
+from enhance.mpeg import broadcast
 
 AU_FLOAT = 6
 # Silence in place of what is missing at the start or in between, so that sound and picture stay together.
@@ -48,7 +49,6 @@ BIT_RATE = 96_000  # a channel, of what loses something
 BITS = 3.5  # and no more than so many a sample: codecs refuse what is too much for a low rate
 SURROUND = 6  # channels, the most of ac3 and eac3
 OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # its encoder refuses all others
-SYNC, PACK = 0x47, b"\0\0\1\xba"  # what packets of MPEG-TS begin with, and packs of MPEG-PS
 MOVIES = frozenset((".mov", ".mp4", ".m4v"))
 PHONE_TAGS = r"^ +com\.(apple\.quicktime|android)\."  # place, camera and date of a recording
 TAGS = ("title", "artist", "album", "comment", "date", "genre", "copyright", "track")
@@ -151,17 +151,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def input_arguments(path: Path) -> list[str]:
     # A play list may name addresses on the network: nothing but local files is opened.
     return ["-protocol_whitelist", "file,pipe,fd", "-i", f"file:{path}"]
-
-
-def broadcast(path: Path) -> bool:
-    """Whether this is MPEG-TS, with or without the time stamps of cameras and discs, or MPEG-PS."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return False
-    packets = (head[first::size] for size in (188, 192, 204) for first in range(size))
-    return len(head) > 1024 and (PACK in head or any(set(starts) == {SYNC} for starts in packets))
 
 
 def one_clock(path: Path, *maps: str) -> list[str]:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enhance.errors import EnhanceError
+from enhance.models.compact_sizes import check_sizes
 from enhance.models.listening import checked, heard
 from enhance.nn import masks
 from enhance.nn.consistency import check_consistent, mixture_consistent
@@ -238,11 +239,6 @@ class RestartedState(StreamState):
     silent: int = 0
 
 
-def _whole(value: object) -> bool:
-    """Whether it is a whole number above zero: a recipe may give anything."""
-    return isinstance(value, int) and value > 0
-
-
 def _silent(state: StreamState) -> int:
     return state.silent if isinstance(state, RestartedState) else 0
 
@@ -285,19 +281,8 @@ class CompactUNet(nn.Module):
     ) -> None:
         super().__init__()
         check_consistent(consistent, sources)
-        if not 0 <= floor < 1:
-            raise EnhanceError(f"CompactUNet: floor = {floor}", "give a share of the mixture: 0 or more, and below 1")
-        if not _whole(hidden):
-            raise EnhanceError(f"CompactUNet: hidden = {hidden!r}", "give a whole number above zero")
-        halved = 2 ** (len(widths) + 1)
-        if not _whole(n_fft) or n_fft % halved:
-            hint = f"give a multiple of {halved}: {len(widths)} convolutions halve n_fft / 2 bins"
-            raise EnhanceError(f"CompactUNet: n_fft = {n_fft!r}", hint)
         hop = n_fft // 2 if hop is None else hop
-        if not _whole(hop) or n_fft % hop or hop > n_fft // 2:
-            raise EnhanceError(f"CompactUNet: hop = {hop!r}", f"give a half of n_fft = {n_fft}, or a smaller part")
-        if not _whole(time_stride):
-            raise EnhanceError(f"CompactUNet: time_stride = {time_stride!r}", "give 1, or 2 for every other frame")
+        check_sizes(len(widths), hidden, n_fft, hop, time_stride, floor)
         self.sample_rate = sample_rate
         self.sources = tuple(sources)
         self.consistent = consistent

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from enhance.ffmpeg import Decoder, Encoder, broadcast, encoder, sound_tracks
+from enhance.ffmpeg import Decoder, Encoder, encoder, sound_tracks
+from enhance.mpeg import broadcast
 
 RATE = 48000
 OFFSET = 0.48  # s, between the starts of picture and sound
