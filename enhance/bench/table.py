@@ -88,7 +88,7 @@ def footnotes(summary: Summary) -> list[str]:
     versions = ", ".join(f"{name} {value}" for name, value in foot.items() if name not in ("device", "jobs", "command"))
     notes = [f"{row['name']}: {row['note']}" for row in summary["systems"] if row.get("note")]
     for row in summary["systems"]:
-        if delay := row.get("delay"):
+        if (delay := row.get("delay")) and any(delay.values()):
             low, middle, high = (1000 * delay[part] for part in ("low", "median", "high"))
             spread = f" ({low:.1f} to {high:.1f})" if low < high else ""
             notes.append(f"{row['name']}: {middle:.1f} ms late{spread}, taken out by --align, which looks up to 1 s")
