@@ -13,6 +13,7 @@ from typing import Any
 import by_kind_table
 import listen_table
 import precision_table
+import runtimes_table
 import torch
 from ablation import tables
 from hybrid import tables as hybrid_tables
@@ -35,7 +36,6 @@ BEGIN_MODELS, END_MODELS = "<!-- models: benchmarks/report.py -->", "<!-- end of
 BEGIN_THROUGHPUT, END_THROUGHPUT = "<!-- throughput: benchmarks/report.py -->", "<!-- end of throughput -->"
 BEGIN_CLIPS, END_CLIPS = "<!-- clips: benchmarks/report.py -->", "<!-- end of clips -->"
 TEST_SET = "vbdemand_p232"
-AT_ONCE = ("noisereduce", "logMMSE", "NSNet2", "Conv-TasNet")  # peers that a file goes through whole: peers/adapters.py
 KINDS = {  # of models, for their cards
     "CompactUNet": "A streaming speech denoiser: the compact U-Net of `enhance/models/compact.py`",
     "RecurrentHybrid": "A speech denoiser for files: a waveform module and the compact U-Net behind it "
@@ -108,39 +108,6 @@ def footprint() -> str:
 {chr(10).join(lines)}"""
 
 
-def runtimes() -> str:
-    """Markdown: a streaming model in PyTorch and in ONNX Runtime, block by block and in long chunks; other tools."""
-    found = read("runtimes")
-    long = max(row["chunk_ms"] for row in found["times"])
-    files = {row["name"]: row["rtf"] for row in found["times"] if row["chunk_ms"] == long}
-    peers = ["| on whole files | delay if live (ms) | real-time factor |", "| --- " * 3 + "|"]
-    for row in sorted((row for row in read(TEST_SET)["systems"] if row["rtf"]), key=lambda row: row["rtf"]):
-        delay = "" if row["latency_ms"] is None else f"{row['latency_ms']:.0f}"
-        peers.append(f"| {row['name']} | {delay} | {row['rtf']:.2g} |")
-    lines = ["| | audio at a time (ms) | median (ms) | 99 % within (ms) | real-time factor |", "| --- " * 5 + "|"]
-    for row in found["times"]:
-        numbers = f"{row['chunk_ms']:.1f} | {row['median_ms']:.2f} | {row['p99_ms']:.2f} | {row['rtf']:.3f}"
-        lines.append(f"| {row['name']} | {numbers} |")
-    delays = ", ".join(
-        f"{row['delay_ms']:.0f} ms at {row['name'].rpartition(', ')[2]}" for row in found["times"] if "delay_ms" in row
-    )
-    return f"""# PyTorch and ONNX Runtime
-
-`{found["model"]}` on one thread, processor time (`python benchmarks/runtimes.py --json benchmarks/results/runtimes.json`).
-The file that `enhance export` writes has {found["bytes"] / 1e6:.1f} MB and differs from PyTorch by {found["difference"]:.0e} at most over {found["minutes"]} minutes.
-
-{chr(10).join(lines)}
-
-Delay of `enhance live`, a block included: {delays}.
-In long chunks ONNX Runtime takes {files["ONNX Runtime"] / files["PyTorch"]:.2f} of PyTorch's time, so `enhance denoise` has no such engine.
-
-Other tools (`benchmarks/peers`) and our models, in the same run: {", ".join(AT_ONCE)} and ours take a file at once, the
-others go through it in blocks of their own. The delay is what a live stream would lag, of those that can be live.
-
-{chr(10).join(peers)}
-"""
-
-
 def care() -> str:
     """Markdown: speech that is kept and noise that is left, for SNRs and strengths."""
     found = read("care")
@@ -184,18 +151,6 @@ have in common with the voice moves it in the untouched mixtures too.
 """
 
 
-def footing() -> str:
-    """What real-time factors in the README's tables are not alike in."""
-    times = read("runtimes")["times"]
-    block = min(row["chunk_ms"] for row in times if row["name"] == "PyTorch")
-    live = {row["name"]: row["rtf"] for row in times if row["chunk_ms"] == block}
-    return (
-        f"Real-time factors are of files. {', '.join(AT_ONCE)} and our models take one at once, the others go through it "
-        f"in blocks,\nas live sound comes: `{read('runtimes')['model']}` takes {live['PyTorch']:.3f} so in PyTorch, and "
-        f"{live['ONNX Runtime']:.3f} in ONNX Runtime ([more](benchmarks/results/runtimes.md))."
-    )
-
-
 def results_section(header: dict[str, Any]) -> str:
     """The README's section, between its marks."""
     model: Any = load_model(DEFAULT)
@@ -205,7 +160,7 @@ def results_section(header: dict[str, Any]) -> str:
 trained on, tuned to or used to choose between models (peers, their licences and delays: [`benchmarks/peers`](benchmarks/peers/README.md)):
 
 {table.markdown(noisy, comparisons=False)}
-{footing()}
+{runtimes_table.footing(read("runtimes"))}
 
 [Paired differences](benchmarks/results/{TEST_SET}.md) between `{DEFAULT}` and each of them, with intervals and tests;
 [kind of noise by kind](benchmarks/results/by_kind.md), on speakers and recordings that our training never heard, which is at home
@@ -369,7 +324,7 @@ def main() -> None:
         readme: replaced(text, BEGIN_CLIPS, END_CLIPS, clips_section()),
         RESULTS / f"{TEST_SET}.md": f"# {TEST_SET}\n\n{table.markdown(read(TEST_SET))}",
         RESULTS / f"{TEST_SET}_clean.md": f"# {TEST_SET}_clean\n\n{table.markdown(read(f'{TEST_SET}_clean'))}",
-        RESULTS / "runtimes.md": runtimes(),
+        RESULTS / "runtimes.md": runtimes_table.page(read("runtimes"), read(TEST_SET)["systems"]),
         RESULTS / "care.md": care(),
         RESULTS / "stereo_denoise.md": stereo(),
         RESULTS / "listen.md": listen_table.page(read("listen")),

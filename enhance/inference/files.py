@@ -20,7 +20,7 @@ from enhance.files import no_empty_folder, replacing
 from enhance.inference.chunks import check_channels, check_denoiser
 from enhance.inference.denoise import check_rate, denoised
 from enhance.inference.level import gains_of_file, unheard_of
-from enhance.inference.output import choose_encoding, written
+from enhance.inference.output import Output, choose_encoding, written
 from enhance.inference.separate import heard_together, separated
 from enhance.inference.tasks import Result, SeparationTask, Settings, Task, real
 
@@ -72,12 +72,8 @@ def denoise_file(
     warnings = _about_input(reader, settings, encoding.whole)
     if (gain_in == 1).all() and (about := unheard_of(loudest / gain)):
         warnings.append(f"{task.source}: {about}")
-    if output.clipped:
-        warnings.append(
-            f"{task.target}: {output.clipped} samples clipped at full scale; "
-            "--prevent-clipping lowers the whole file instead"
-        )
-    warnings += [f"{each.target}: {each.clipped} samples clipped at full scale" for each in outputs[1:] if each.clipped]
+    warnings += _about_clipping(outputs[:1], "; --prevent-clipping lowers the whole file instead")
+    warnings += _about_clipping(outputs[1:])
     return Result(
         task.source,
         task.target,
@@ -131,11 +127,7 @@ def separate_file(
         for each in outputs:
             each.finish()
     warnings = _about_input(reader, settings, whole=False)
-    warnings += [
-        f"{each.target}: {each.clipped} samples clipped at full scale; --prevent-clipping lowers all parts instead"
-        for each in outputs
-        if each.clipped
-    ]
+    warnings += _about_clipping(outputs, "; --prevent-clipping lowers all parts instead")
     return Result(
         task.source,
         task.target,
@@ -167,6 +159,10 @@ def _about_input(reader: Reader, settings: Settings, whole: bool) -> list[str]:
             f"{reader.info.path}: has {count} sound tracks; took the first, {others} (--track takes another)"
         )
     return warnings
+
+
+def _about_clipping(outputs: Sequence[Output], advice: str = "") -> list[str]:
+    return [f"{each.target}: {each.clipped} samples clipped at full scale{advice}" for each in outputs if each.clipped]
 
 
 @contextlib.contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from disks import small_disk
 
 from enhance.data.manifest import (
     Clip,
@@ -25,17 +23,6 @@ from enhance.data.store import Store, build, decode
 from enhance.errors import EnhanceError
 
 HEADER = "path,kind,source,speaker,language,seconds,licence,split\n"
-
-
-@contextlib.contextmanager
-def small_disk(largest: int) -> Iterator[None]:
-    """No file may have more bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def clip(path: str, item: str, split: str = "train") -> Clip:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from disks import small_disk
 
 from enhance.errors import EnhanceError
 from enhance.training import state as states
 from enhance.training.log import Log
-
-
-@contextlib.contextmanager
-def small_disk(largest: int) -> Iterator[None]:
-    """No file may have more bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_state_is_as_it_was(tmp_path: Path):
