@@ -45,7 +45,7 @@ def test_a_model_is_to_be_trained_until_its_weights_are_shipped(report, monkeypa
     assert not [name for name, text in report.CHOICE.items() if "to be trained" in text]
 
 
-def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, monkeypatch):
+def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report):
     times = [
         {"name": name, "chunk_ms": chunk, "median_ms": rtf * chunk, "p99_ms": chunk, "rtf": rtf}
         for name, chunk, rtf in (
@@ -62,9 +62,7 @@ def test_runtimes_say_what_onnx_runtime_gains_and_what_other_tools_take(report, 
         {"name": "quick", "rtf": 0.0021, "latency_ms": 20.0},
     ]
     found = {"model": "m", "bytes": 2e6, "difference": 4e-7, "minutes": 10, "times": times}
-    results = {"runtimes": found, report.TEST_SET: {"systems": peers}}
-    monkeypatch.setattr(report, "read", results.__getitem__)
-    text = report.runtimes()
+    text = report.runtimes_table.page(found, peers)
     assert "ONNX Runtime takes 0.75 of PyTorch's time" in text
     assert "62 ms at 48000 Hz." in text
     assert "| ONNX Runtime | 16.0 | 0.80 | 16.00 | 0.050 |" in text
