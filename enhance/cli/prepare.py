@@ -51,7 +51,7 @@ def prepare(
             raise EnhanceError(f"{output}: a recipe says itself what its data are", "give --data DIR and --from only")
         if len(data) != 1:
             raise EnhanceError(f"{output}: prepared into which folder?", "give one --data DIR")
-        _prepare_recipe(output, data[0], sources, mirror, rooms, shards, jobs, force)
+        _end(_prepare_recipe(output, data[0], sources, mirror, rooms, shards, jobs, force))
         return
     for option, value in (("--from", sources[0] if sources else None), ("--mirror", mirror)):
         if value is not None:
@@ -64,7 +64,12 @@ def prepare(
     lists = [read_manifest(folder) for folder in data]
     for kind, found in folders.items():
         lists += scan_folders(found, kind)
-    prepare_clips(output, lists, Form(sample_rate or 16000, simulated.count(rooms, 300), shards, jobs), force)
+    _end(prepare_clips(output, lists, Form(sample_rate or 16000, simulated.count(rooms, 300), shards, jobs), force))
+
+
+def _end(failed: int) -> None:
+    if failed:
+        raise typer.Exit(1)
 
 
 def _prepare_recipe(
@@ -76,7 +81,8 @@ def _prepare_recipe(
     shards: bool,
     jobs: int,
     force: bool,
-) -> None:
+) -> int:
+    """Returns how many files could not be read."""
     from enhance.data import rooms as simulated
     from enhance.data import stems
     from enhance.data.data_recipe import MixRecipe, StemRecipe, read
@@ -92,8 +98,7 @@ def _prepare_recipe(
     mirror = mirror or os.environ.get("ENHANCE_MIRROR")
     if isinstance(recipe, MixRecipe):
         form = Form(recipe.sample_rate, simulated.count(rooms, recipe.rooms), shards, jobs)
-        prepare_recipe(recipe, data, sources, mirror, form, force)
-        return
+        return prepare_recipe(recipe, data, sources, mirror, form, force)
     if rooms is not None:
         raise EnhanceError(f"--rooms: {folder} has no rooms", "rooms are for recordings that training mixes")
     if shards:
@@ -105,5 +110,6 @@ def _prepare_recipe(
         if not sources:
             raise EnhanceError(f"{folder}: its data are not downloaded", "give --from FOLDER; see the recipe's README")
         stems.prepare(stems.Job(recipe, data, sources[0], jobs), force)
-        return
-    prepare_pairs(Job(recipe, data, sources[0] if sources else None, mirror, jobs), force)
+    else:
+        prepare_pairs(Job(recipe, data, sources[0] if sources else None, mirror, jobs), force)
+    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from enhance.errors import EnhanceError
 
 KINDS = ("speech", "noise", "music", "rir")
 SPLITS = ("train", "valid", "test")
+COLUMNS = ("path", "kind", "source", "speaker", "language", "licence", "split")  # of a manifest
 SPEAKER = "^([^/]+)/"  # in the path of a file of speech: one folder a speaker, whatever folders are in it
 
 
@@ -40,31 +42,37 @@ class Clip:
 
 def read_manifest(folder: Path) -> list[Clip]:
     """The clips of ``folder/manifest.csv``: columns path, kind, source, speaker, language, licence, split."""
-    path = folder / "manifest.csv"
-    clips = []
+    path, clips = folder / "manifest.csv", []
     if not path.is_file():
         raise EnhanceError(f"{path}: no such file", "--data takes a folder with a manifest.csv")
-    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins with a mark, which would be in a name
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                clip = Clip(
-                    folder / row["path"],
-                    row["kind"],
-                    row["source"],
-                    row["speaker"],
-                    row["language"],
-                    row["licence"],
-                    row["split"],
-                )
-            except KeyError as error:
-                raise EnhanceError(f"{path}: no column {error}", "see recipes/open-speech/README.md") from None
-            if clip.kind not in KINDS or clip.split not in SPLITS:
-                raise EnhanceError(
-                    f"{path}, line {number}: kind {clip.kind!r}, split {clip.split!r}",
-                    f"kinds are {', '.join(KINDS)}, splits {', '.join(SPLITS)}",
-                )
-            clips.append(clip)
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins with a mark, which would be in a name
+    except UnicodeDecodeError as error:
+        raise EnhanceError(f"{path}: not UTF-8 ({error.reason})", "save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise EnhanceError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from None
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
+        raise EnhanceError(f"{path}: no column {missing[0]!r}", "see recipes/open-speech/README.md")
+    for row in _rows(rows, path):
+        line, values = f"{path}, line {rows.line_num}", [row[name] for name in COLUMNS]
+        if None in values:
+            raise EnhanceError(f"{line}: fewer values than columns", "correct that line")
+        clip = Clip(folder / values[0], *values[1:])
+        if clip.kind not in KINDS or clip.split not in SPLITS:
+            raise EnhanceError(
+                f"{line}: kind {clip.kind!r}, split {clip.split!r}",
+                f"kinds are {', '.join(KINDS)}, splits {', '.join(SPLITS)}",
+            )
+        clips.append(clip)
     return clips
+
+
+def _rows(rows: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise EnhanceError(f"{path}, line {rows.line_num + 1}: not CSV ({error})", "look for an open quote") from None
 
 
 def scan_folder(

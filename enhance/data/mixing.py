@@ -169,14 +169,14 @@ class Mixer:
         return wave / max(rms(wave), SILENT)
 
     def babble(self, rng: np.random.Generator) -> np.ndarray:
-        """Three to ten speakers at different levels, most of the time in a room; ``(frames,)``, RMS one."""
+        """Three to ten speakers at different levels, mostly in a room; ``(frames,)``, RMS one unless silent."""
         total = np.zeros(self.frames, np.float32)
         for _ in range(rng.integers(3, 11)):
             voice = self._stretch("speech", rng)
             total += voice / max(rms(voice), SILENT) * decibels_to_gain(rng.uniform(-10, 0))
         if self.clips["rir"] and rng.random() < 0.7:
             total = augment.reverberate(total, from_direct_sound(self.store.read(self._draw("rir", rng))))
-        return total / rms(total)
+        return total / max(rms(total), SILENT)
 
     def _damage(self, signals: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Mixture and signals: filters on all alike, then level, then what is not linear on the mixture alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +28,29 @@ class Form:
     jobs: int
 
 
-def prepare(output: Path, lists: Sequence[list[Clip]], form: Form, force: bool) -> None:
-    """Decode all clips into a store or shards, and say what there is. EnhanceError without speech."""
+class _Account:
+    """Of the clips, those that could not be read, which are said at once; EnhanceError once no speech is left."""
+
+    def __init__(self, clips: Sequence[Clip], advance: Callable[[], object]) -> None:
+        self.speech = sum(clip.kind == "speech" for clip in clips)
+        self.advance, self.failed = advance, 0
+
+    def __call__(self, clip: Clip, error: EnhanceError | None) -> None:
+        self.advance()
+        if error is None:
+            return
+        warn(f"{error}; left out")
+        self.failed += 1
+        self.speech -= clip.kind == "speech"
+        if not self.speech:
+            raise EnhanceError("no speech is left: none of its files could be read", "see the lines above")
+
+
+def prepare(output: Path, lists: Sequence[list[Clip]], form: Form, force: bool) -> int:
+    """Decode all clips into a store or shards, and say what there is. EnhanceError without speech.
+
+    Files that cannot be read are left out, with a warning each; how many they are is returned.
+    """
     if (output / store.INDEX).exists() and not force:
         raise EnhanceError(f"{output}: is there already", "give --force to make it again")
     if form.rooms:
@@ -46,8 +67,12 @@ def prepare(output: Path, lists: Sequence[list[Clip]], form: Form, force: bool) 
         task = bar.add_task("prepare", total=len(clips) + form.rooms)
         responses = ((f"room-{seed:04d}", simulated.simulate(seed, form.sample_rate)) for seed in range(form.rooms))
         build = shards.build if form.shards else store.build
-        built = build(output, clips, responses, form.sample_rate, form.jobs, lambda: bar.advance(task))
+        account = _Account(clips, lambda: bar.advance(task))
+        built = build(output, clips, responses, form.sample_rate, form.jobs, account)
     _say(built, output)
+    if account.failed:
+        note(f"{account.failed} of {len(clips)} files could not be read: the data set is without them")
+    return account.failed
 
 
 def _say(built: store.Store | shards.ShardSet, output: Path) -> None:
@@ -59,19 +84,21 @@ def _say(built: store.Store | shards.ShardSet, output: Path) -> None:
 
 def prepare_recipe(
     recipe: MixRecipe, data: Path, sources: Sequence[Path], mirror: str | None, form: Form, force: bool
-) -> None:
+) -> int:
     """Make ``store/`` or ``shards/`` in the folder ``data``, if it is not there (or if ``force``).
 
-    From the trees below ``sources``; where there are none, from the archives, downloaded to ``data/archives``.
+    From the trees below ``sources``; where there are none, from the archives, downloaded to ``data/archives``. Returns
+    how many files could not be read.
     """
-    output = data / (SHARDS if form.shards else STORE)
+    output, failed = data / (SHARDS if form.shards else STORE), 0
     if (output / store.INDEX).exists() and not force:
         _say(shards.ShardSet(output) if form.shards else store.Store(output), output)
     else:
         if form.rooms:
             simulated.simulator()  # or a download would be for nothing
-        prepare(output, [_clips(recipe, data, sources, mirror)], form, force)
+        failed = prepare(output, [_clips(recipe, data, sources, mirror)], form, force)
     shutil.rmtree(data / archives.UNPACKED, ignore_errors=True)
+    return failed
 
 
 def _clips(recipe: MixRecipe, data: Path, sources: Sequence[Path], mirror: str | None) -> list[Clip]:

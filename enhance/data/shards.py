@@ -13,7 +13,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from enhance.data.manifest import Clip
 from enhance.data.pool import in_order
 from enhance.data.samples import AGAIN
-from enhance.data.store import INDEX, Entry, Recordings, check_place, decode, left_out, simulated
+from enhance.data.store import INDEX, Done, Entry, Recordings, attempt, check_place, decode, left_out, simulated, strict
 from enhance.errors import EnhanceError
 from enhance.files import appearing
 
@@ -49,7 +49,7 @@ def build(
     responses: Iterable[tuple[str, np.ndarray]],
     sample_rate: int,
     jobs: int,
-    done: Callable[[], object] = lambda: None,
+    done: Done = strict,
     shard_seconds: float = SHARD_SECONDS,
 ) -> ShardSet:
     """As :func:`enhance.data.store.build`, but into shards."""
@@ -71,10 +71,11 @@ class Encoded(NamedTuple):
 
 def _recordings(
     clips: list[Clip], responses: Iterable[tuple[str, np.ndarray]], sample_rate: int, jobs: int
-) -> Generator[tuple[Clip, Encoded], None, None]:
+) -> Generator[tuple[Clip, Encoded | EnhanceError], None, None]:
     """All that is to be written, the clips in a random order."""
     clips = [clips[number] for number in np.random.default_rng(0).permutation(len(clips))]
-    encoded = in_order(partial(_encode_file, sample_rate=sample_rate), [clip.path for clip in clips], jobs)
+    read_file = partial(attempt, partial(_encode_file, sample_rate=sample_rate))
+    encoded = in_order(read_file, [clip.path for clip in clips], jobs)
     with contextlib.closing(encoded):
         yield from zip(clips, encoded, strict=True)
     for clip, samples in simulated(responses):
@@ -126,20 +127,23 @@ class _Writer:
 
 def _write(
     folder: Path,
-    recordings: Iterable[tuple[Clip, Encoded]],
+    recordings: Iterable[tuple[Clip, Encoded | EnhanceError]],
     sample_rate: int,
     shard_seconds: float,
-    done: Callable[[], object],
+    done: Done,
 ) -> None:
     """Shards and index into an empty folder."""
     writers: dict[tuple[str, str], _Writer] = {}
     for clip, encoded in recordings:
+        if isinstance(encoded, EnhanceError):
+            done(clip, encoded)
+            continue
         place = (clip.kind, clip.split)
         if place not in writers:
             writers[place] = _Writer(folder, *place, shard_seconds * sample_rate)
-        if not left_out(clip, encoded.silent) and encoded.frames:  # an empty file has nothing to give
+        if not left_out(clip, encoded.silent):
             writers[place].add(clip, encoded)
-        done()
+        done(clip, None)
     for writer in writers.values():
         writer.close()
     shards = [shard for place in sorted(writers) for shard in writers[place].shards]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from enhance.errors import EnhanceError
 from enhance.files import appearing
 
 AUDIO, INDEX = "audio.i16", "index.json"
+Found = TypeVar("Found")
+Done = Callable[[Clip, EnhanceError | None], object]  # is called for each clip, with why it cannot be read
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,33 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
     return np.rint(np.clip(mono, -1.0, 1.0) * 32767).astype(np.int16)
 
 
+def attempt(read_file: Callable[[Path], Found], path: Path) -> Found | EnhanceError:
+    """What ``read_file`` gives, or the error that it raised: one bad file does not end what others are read for."""
+    try:
+        return read_file(path)
+    except EnhanceError as error:
+        return error
+
+
+def strict(clip: Clip, error: EnhanceError | None) -> None:
+    """Raises the error, if there is one."""
+    if error is not None:
+        raise error
+
+
 def build(
     folder: Path,
     clips: Iterable[Clip],
     responses: Iterable[tuple[str, np.ndarray]],
     sample_rate: int,
     jobs: int,
-    done: Callable[[], object] = lambda: None,
+    done: Done = strict,
 ) -> Store:
     """Decode ``clips`` and add simulated room responses (item, float ``(time,)``), into ``folder``.
 
-    Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip. Room
-    responses that are silent are left out, with a warning.
+    Written beside it and renamed when complete: a store is whole or absent. ``done`` is called for each clip. One that
+    cannot be read is left out if ``done`` does not raise. Room responses that are silent are left out, with a
+    warning.
     EnhanceError if ``folder`` is there and holds anything but a prepared data set.
     """
     check_place(folder)
@@ -95,18 +113,18 @@ def _write(
     responses: Iterable[tuple[str, np.ndarray]],
     sample_rate: int,
     jobs: int,
-    done: Callable[[], object],
+    done: Done,
 ) -> None:
     """Audio and index of a store into an empty folder."""
     entries: list[Entry] = []
     start = 0
     digest = hashlib.sha256()
-    decoded = in_order(partial(decode, sample_rate=sample_rate), [clip.path for clip in clips], jobs)
+    read_file = partial(attempt, partial(decode, sample_rate=sample_rate))
+    decoded = in_order(read_file, [clip.path for clip in clips], jobs)
     with (folder / AUDIO).open("wb") as file, contextlib.closing(decoded):
 
         def append(clip: Clip, samples: np.ndarray) -> None:
             nonlocal start
-            done()
             if left_out(clip, not samples.any()):
                 return
             entries.append(Entry(**clip.labels, start=start, frames=len(samples)))
@@ -116,9 +134,14 @@ def _write(
             start += len(samples)
 
         for clip, samples in zip(clips, decoded, strict=True):
-            append(clip, samples)
+            if isinstance(samples, EnhanceError):
+                done(clip, samples)
+            else:
+                append(clip, samples)
+                done(clip, None)
         for clip, samples in simulated(responses):
             append(clip, samples)
+            done(clip, None)
     index = {
         "sample_rate": sample_rate,
         "fingerprint": digest.hexdigest()[:16],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import soundfile
 from disks import small_disk
 
 from enhance.data.manifest import (
+    KINDS,
+    SPLITS,
     Clip,
     read_manifest,
     scan_folder,
@@ -19,6 +23,7 @@ from enhance.data.manifest import (
     unit_hash,
     without_repeats,
 )
+from enhance.data.shards import ShardSet
 from enhance.data.store import Store, build, decode
 from enhance.errors import EnhanceError
 
@@ -39,10 +44,14 @@ def test_reads_what_a_manifest_says(tmp_path):
     [
         ("path,kind\na.wav,noise\n", "no column 'source'"),
         (HEADER + "a.wav,noise,s,r,,1,CC0,dev\n", "line 2: kind 'noise', split 'dev'"),
+        (HEADER + "\na.wav,noise,s,r,,1,CC0,train\nb.wav,noise,s\n", "line 4: fewer values than columns"),
+        (HEADER + "schön.wav,noise,s,r,,1,CC0,train\n", r"manifest\.csv: not UTF-8"),
+        (HEADER + f'"{"x" * 200_000},noise\n', r"manifest\.csv, line 2: not CSV \(field larger"),
+        ("", "no column 'path'"),
     ],
 )
 def test_a_bad_manifest_is_named(tmp_path, text, message):
-    (tmp_path / "manifest.csv").write_text(text)
+    (tmp_path / "manifest.csv").write_text(text, encoding="latin-1")
     with pytest.raises(EnhanceError, match=message):
         read_manifest(tmp_path)
 
@@ -190,6 +199,42 @@ def test_a_failed_build_leaves_the_old_store(store, tmp_path):
     with pytest.raises(EnhanceError, match=r"a\.wav"):
         build(folder, clips, [], 16000, jobs=1)
     assert Store(folder).fingerprint == built.fingerprint
+
+
+@pytest.mark.parametrize(("form", "jobs"), [([], 1), ([], 2), (["--shards"], 2)])
+def test_files_that_cannot_be_read_are_left_out_and_named(audio_folders, tmp_path, cli, form, jobs):
+    folders = {kind: tmp_path / kind for kind in ("speech", "noise")}
+    for kind, folder in folders.items():
+        shutil.copytree(audio_folders[kind], folder)
+    options = [part for kind, folder in folders.items() for part in (f"--{kind}", folder)]
+    options += ["--rooms", 0, "--jobs", jobs, *form]
+    run = cli("prepare", tmp_path / "without", *options)
+    assert run.code == 0
+    for number, text in enumerate((b"not audio", b"")):
+        (folders["speech"] / "speaker0" / f"bad{number}.wav").write_bytes(text)
+    soundfile.write(folders["speech"] / "speaker0" / "empty.wav", np.zeros(0), 16000)
+    with_bad = cli("prepare", tmp_path / "with", *options)
+    assert with_bad.code == 1
+    for name in ("bad0.wav", "bad1.wav", "empty.wav"):
+        (line,) = [line for line in with_bad.err.splitlines() if name in line]
+        assert "left out" in line
+    assert with_bad.err.splitlines()[-1] == "3 of 19 files could not be read: the data set is without them"
+    opened = ShardSet if form else Store
+    found, expected = (opened(tmp_path / name) for name in ("with", "without"))
+    for kind, split in itertools.product(KINDS, SPLITS):
+        assert found.seconds(kind, split) == expected.seconds(kind, split)
+    if not form:  # shards are in another order
+        assert found.fingerprint == expected.fingerprint
+
+
+def test_without_any_speech_that_can_be_read_nothing_is_prepared(audio_folders, tmp_path, cli):
+    (tmp_path / "speech").mkdir()
+    (tmp_path / "speech" / "a.wav").write_text("not audio")
+    run = cli("prepare", tmp_path / "data", "--speech", tmp_path / "speech", "--noise", audio_folders["noise"],
+              "--rooms", 0, "--jobs", 1)  # fmt: skip
+    assert run.code == 2
+    assert run.err.splitlines()[-1].startswith("error: no speech is left: none of its files could be read")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["speech"]
 
 
 def test_rooms_that_cannot_be_made_are_said_before_the_work(audio_folders, tmp_path, monkeypatch, cli):

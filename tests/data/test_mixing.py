@@ -280,3 +280,10 @@ def test_silence_is_cut_out_of_mixture_and_target_alike_and_changes_nothing_else
             np.testing.assert_array_equal(np.delete(wave, np.s_[first:last]), np.delete(kept, np.s_[first:last]))
         starts.append(first)
     assert 2 <= starts.count(0) <= 10
+
+
+def test_silent_voices_make_a_silent_babble(store):
+    entries = [entry for entry in store.entries if entry.kind == "speech"]
+    config = MixingConfig(**{**PLAIN, "interferers": {"babble": 1.0}})
+    mixer = Mixer(Recordings("x", 16000, entries, np.zeros_like(store.audio)), "train", config, FRAMES, 1)
+    assert not mixer.example(0, 0).mixture.any()
