@@ -57,14 +57,16 @@ RECORDS = typer.Option(
 
 
 def denoise(
-    inputs: list[str] = typer.Argument(..., metavar="INPUT...", help="Files, folders, patterns, URLs of such."),
+    inputs: list[str] = typer.Argument(
+        ..., metavar="INPUT...", help="Files, folders, patterns, URLs of such; or -, standard input."
+    ),
     output: str | None = typer.Option(
         None,
         "--output",
         "-o",
         metavar="OUT",
         help="Where to write: a file, or a folder for several inputs. Its ending says the format. "
-        "By default NAME.clean.EXT beside a single input.",
+        "By default NAME.clean.EXT beside a single input. -: standard output, where - itself goes by default.",
     ),
     model: str = typer.Option(DEFAULT_MODEL, "--model", "-m", help="Name from `enhance models`, or a file."),
     ending: str | None = typer.Option(
@@ -96,6 +98,7 @@ def denoise(
     Keeps the format, rate, channels and length of the file; a video keeps its pictures and
     other sound tracks. Nothing is overwritten unless asked, and an output appears when it is complete.
     """
+    from enhance.inference.pipes import piped
     from enhance.inference.tasks import Settings, check_listen, plan
 
     check_listen(listen)
@@ -103,9 +106,12 @@ def denoise(
     device = "cpu" if engine == "ray" else device  # which then is what is checked here, too
     ways: dict[str, Any] = {"linked": linked, "listen": listen, "precision": precision, "track": track}
     settings = Settings(model, device, strength, prevent_clipping, **ways)
-    kept, existing, ours = known(records, settings, force, skip_existing)
-    tasks = plan(inputs, output, suffix(ending), keep_noise, plot, ours=ours)
-    process(tasks, settings, run, as_json, kept, existing)
+    beside = [name for name, given in (("--keep-noise", keep_noise), ("--plot", plot), ("--json", as_json)) if given]
+    never = [name for name, given in (("--records", records), ("--engine ray", engine == "ray")) if given]
+    with piped(inputs, output, suffix(ending), beside, never) as pipes:
+        kept, existing, ours = known(records, settings, force, skip_existing)
+        tasks = plan(pipes.inputs, pipes.output, suffix(ending), keep_noise, plot, ours=ours)
+        process(tasks, settings, run, as_json, kept, existing, pipes.renamed)
 
 
 def suffix(ending: str | None) -> str | None:
@@ -156,8 +162,12 @@ def process(
     as_json: bool,
     records: Records | None = None,
     existing: Existing | None = None,
+    named: Callable[[Result], Result] = lambda result: result,
 ) -> None:
-    """Check the first thousand, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do."""
+    """Check the first thousand, then do what can be done; exit code 1 if some inputs fail, 2 if all of them do.
+
+    ``named`` gives a result the names that it is reported by.
+    """
     from enhance.inference.batch import check
 
     waiting = existing.missing(tasks) if existing else iter(tasks)
@@ -172,7 +182,7 @@ def process(
     def finish(result: Result) -> None:
         if records:
             records.write(result, _record(result))
-        _report(result, as_json)
+        _report(named(result), as_json)
         counts[bool(result.error)] += 1
 
     for result in failed:
