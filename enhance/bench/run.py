@@ -34,6 +34,7 @@ class Request:
     jobs: int = 1
     limit: int | None = None
     by: str | None = None
+    against: str | None = None
     device: str = "cpu"
     precision: str = "32-true"
     align: bool = False
@@ -64,15 +65,18 @@ def prepare(request: Request) -> Bench:
     if request.models:
         check_precision(request.precision, where)
     device = str(where)
-    clips, warnings = find_clips(request.data)
-    if request.limit is not None:
-        clips = pick(clips, request.limit)
+    everything, warnings = find_clips(request.data)
+    clips = _some(everything, request.limit)
     check_tag(request.by, clips)
     metrics = _metrics(request.metrics, clips)
     systems = find_systems(request.models, request.estimates, request.precision)
     check_sources(systems, clips)
+    if request.against is not None and request.against not in (names := [system.name for system in systems]):
+        raise EnhanceError(f"--against {request.against}: is none of the systems", f"they are {', '.join(names)}")
+    data = fingerprint(clips)
     header = {
-        "data": fingerprint(clips),
+        "data": data,
+        "limit": request.limit,
         "metrics": list(metrics),
         "systems": {system.name: identity(system) for system in systems},
         "align": request.align,
@@ -80,13 +84,13 @@ def prepare(request: Request) -> Bench:
         "precision": request.precision,
         "versions": versions(),
     }
-    earlier = _earlier(request, header)
+    earlier = _earlier(request, header, everything)
     scored = {record.system for record in earlier}
     for system in systems:
         if system.kind == "estimates" and system.name not in scored:
-            earlier += _recorded(system, header)
+            earlier += _recorded(system, {**header, "data": data})
     where = "in the package" if request.data == SHIPPED else str(request.data)
-    about = {"name": _name(request.data), "path": where, "fingerprint": header["data"]}
+    about = {"name": _name(request.data), "path": where, "fingerprint": data}
     return Bench(request, clips, systems, Job(metrics, device, request.align), about, header, warnings, earlier)
 
 
@@ -104,10 +108,15 @@ def _name(data: Path) -> str:
     return "shipped clips" if data == SHIPPED else (data.resolve().name or str(data))
 
 
-def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
+def _some(clips: list[Clip], limit: int | None) -> list[Clip]:
+    return clips if limit is None else pick(clips, limit)
+
+
+def _earlier(request: Request, header: dict[str, Any], everything: list[Clip]) -> list[Record]:
     """The records of an earlier run that still hold, of these systems and of others; ``header`` takes the others in.
 
-    Systems that have changed since are left out, and what had failed: they are scored again.
+    So it does with the clips of a run with another limit, of which ``everything`` is without any. Systems that have
+    changed since are left out, and what had failed: they are scored again.
     """
     path = request.records
     if request.resume and path is None:
@@ -117,6 +126,12 @@ def _earlier(request: Request, header: dict[str, Any]) -> list[Record]:
     if not request.resume:
         raise EnhanceError(f"{path}: exists", "give --resume to go on with it, or another --records")
     found, records = store.load(path)
+    if found.get("limit") != header["limit"] and "limit" in found:
+        theirs = _some(everything, found["limit"])
+        if fingerprint(theirs) == found.get("data"):
+            wider = max(found, header, key=lambda run: len(_some(everything, run["limit"])))
+            header |= {key: wider[key] for key in ("data", "limit")}
+            found["data"] = header["data"]
     for key in ("data", "metrics", "align", "device", "versions") if found else ():
         if found.get(key) != header[key]:
             what = f"{path}: records of another run: its {key} differ"

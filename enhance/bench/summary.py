@@ -35,9 +35,11 @@ def summarise(
     by: str | None,
     data: dict[str, Any],
     footer: dict[str, str],
+    against: str | None = None,
 ) -> Summary:
     """The summary, as ``enhance.bench.records.Summary`` describes it, without sources that a clip does not hold.
 
+    Every system is compared with ``against``; without it, the first one that does something with every other one.
     EnhanceError where no clip has the tag ``by``.
     """
     records = [record for record in records if not record.absent]
@@ -46,7 +48,7 @@ def summarise(
         "data": {**data, "clips": len(clips)},
         "metrics": list(metrics),
         "systems": _rows(records, systems, metrics),
-        "comparisons": _comparisons(records, systems, metrics),
+        "comparisons": _comparisons(records, _compared(systems, against), metrics),
         "footer": footer,
     }
     if len(sources) > 1:
@@ -151,22 +153,28 @@ def _scored(clips: dict[str, list[Record]], metric: str) -> dict[str, dict[str, 
     }
 
 
-def _comparisons(records: Sequence[Record], systems: Sequence[System], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Every system against the first one that does something, on the clips that both have, p after Holm."""
-    acting = [system.name for system in systems if system.name != UNTOUCHED]
-    if not acting:
-        return []
-    first, others = acting[0], [system.name for system in systems if system.name != acting[0]]
-    found = by_system(records)
-    clips = {name: _by_clip(found.get(name, [])) for name in (first, *others)}
+def _compared(systems: Sequence[System], against: str | None) -> list[tuple[str, str]]:
+    """Which two systems are compared: the first of each pair less the second."""
+    names = [system.name for system in systems]
+    if against is not None:
+        return [(name, against) for name in names if name != against]
+    first = next((name for name in names if name != UNTOUCHED), None)
+    return [(first, name) for name in names if name != first] if first else []
+
+
+def _comparisons(
+    records: Sequence[Record], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The first system of each pair less the second, on the clips that both have, p after Holm."""
+    clips = {name: _by_clip(found) for name, found in by_system(records).items()}
     rows = []
-    for name in others:
+    for system, against in pairs:
         for metric in metrics:
-            ours, theirs = _of_clips(clips[first], metric), _of_clips(clips[name], metric)
+            ours, theirs = (_of_clips(clips.get(name, {}), metric) for name in (system, against))
             differences = [value - theirs[clip] for clip, value in ours.items() if clip in theirs]
             if differences:
                 average, low, high = mean_interval(differences)
-                row = {"system": first, "against": name, "metric": metric, "difference": average}
+                row = {"system": system, "against": against, "metric": metric, "difference": average}
                 rows.append({**row, "low": low, "high": high, "p": paired_p(differences), "n": len(differences)})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"] = p

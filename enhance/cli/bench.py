@@ -45,6 +45,9 @@ def bench(
     jobs: int = typer.Option(0, "--jobs", "-j", min=0, help="Processes. Default: one for each core."),
     limit: int | None = typer.Option(None, "--limit", min=1, help="Only so many clips, a seeded random pick."),
     by: str | None = typer.Option(None, "--by", help="Also a table for each snr, speaker, noise, ... of the clips."),
+    against: str | None = typer.Option(
+        None, "--against", metavar="SYSTEM", help="Compare every system with this one; default: the first with all."
+    ),
     align: bool = typer.Option(False, "--align", help="Take a constant delay, up to 1 s, out of --estimates."),
     device: str = typer.Option("cpu", "--device", help="Where models run: cpu, cuda, mps or auto."),
     precision: str = PRECISION,
@@ -76,6 +79,7 @@ def bench(
         jobs=jobs or _cores(),
         limit=limit,
         by=by,
+        against=against,
         device=device,
         precision=precision,
         align=align,
@@ -121,7 +125,8 @@ def _summary(bench: Bench, records: list[Record]) -> Summary:
     seconds = {record.clip: record.seconds for record in records if record.system == UNTOUCHED}
     about = {**bench.about, "seconds": sum(seconds.values())}
     foot = footer(["enhance", *sys.argv[1:]], bench.job.device, request.jobs, request.precision)
-    return summarise(records, bench.systems, bench.clips, bench.job.metrics, request.by, about, foot)
+    ways = (bench.job.metrics, request.by, about, foot, request.against)
+    return summarise(records, bench.systems, bench.clips, *ways)
 
 
 def _print(summary: Summary, as_json: bool, as_csv: bool, as_markdown: bool) -> None:

@@ -60,10 +60,10 @@ def made(clips: int = 12, prefix: str = "clip") -> tuple[list[Record], list[Clip
     return records, listed
 
 
-def summed(records, clips, by=None):
+def summed(records, clips, by=None, against=None):
     about = {"name": "set", "path": "set/", "fingerprint": "0123", "seconds": 24.0}
     foot = footer(["enhance", "bench", "my set"], "cpu", 2)
-    return summarise(records, SYSTEMS, clips, METRICS, by, about, foot)
+    return summarise(records, SYSTEMS, clips, METRICS, by, about, foot, against)
 
 
 def test_means_counts_and_costs():
@@ -118,6 +118,15 @@ def test_comparisons_are_of_the_first_system_on_the_clips_that_both_have():
     assert rows["theirs", "si_sdr"]["n"] == 8
     assert rows["untouched", "pesq_wb"]["low"] > 0.5
     assert rows["untouched", "si_sdr"]["p"] < 0.01
+
+
+def test_everything_is_compared_with_the_system_that_is_named():
+    records, clips = made()
+    found = summed(records, clips, against="theirs")["comparisons"]
+    rows = {(row["system"], row["against"], row["metric"]): row["difference"] for row in found}
+    assert {key[:2] for key in rows} == {("untouched", "theirs"), ("ours", "theirs")}
+    assert rows["ours", "theirs", "si_sdr"] == pytest.approx(3.0)
+    assert rows["untouched", "theirs", "si_sdr"] == pytest.approx(-2.0)
 
 
 def test_groups_are_sorted_as_numbers_and_hold_their_clips():

@@ -151,7 +151,7 @@ def test_resuming_something_else_is_refused(cli: Cli, pairs: Path, tmp_path: Pat
     for arguments, message in (
         (("--metrics", "stoi"), "exists: give --resume"),
         (("--metrics", "estoi", "--resume"), "records of another run: its metrics differ"),
-        (("--metrics", "stoi", "--limit", "3", "--resume"), "its data differ"),
+        (("--metrics", "stoi", "--align", "--resume"), "its align differ"),
     ):
         code, _, error = cli(*options, *arguments)
         assert code == 2
@@ -159,6 +159,43 @@ def test_resuming_something_else_is_refused(cli: Cli, pairs: Path, tmp_path: Pat
     assert records.stat().st_size == size
     code, _, error = cli("bench", pairs, "-e", pairs / "theirs", "--resume")
     assert (code, "--resume without --records" in error) == (2, True)
+
+
+def test_a_run_grows_from_a_limit_to_all_clips(cli: Cli, pairs: Path, tmp_path: Path):
+    data, records = tmp_path / "data", tmp_path / "records.jsonl"
+    shutil.copytree(pairs, data)
+    options = ("bench", data, "-e", data / "theirs", "-j", "1", "--metrics", "stoi", "--json", "--records", records)
+
+    def lines() -> list[str]:
+        return records.read_text(encoding="utf-8").splitlines()
+
+    assert cli(*options, "--limit", "3")[0] == 0
+    first = lines()
+    assert len(first) == 1 + 6
+    code, out, _ = cli(*options, "--resume")
+    assert (code, rows_of(out)["oracle"]["total"]) == (0, 6)
+    whole = lines()
+    assert whole[1:7] == first[1:]
+    assert len(whole) == 1 + 12
+    code, out, _ = cli(*options, "--limit", "2", "--resume")
+    assert (code, rows_of(out)["oracle"]["total"]) == (0, 2)
+    assert lines() == whole
+    mixture = next((data / "noisy").iterdir())
+    write(mixture, 0.5 * soundfile.read(mixture)[0])
+    for limit in ([], ["--limit", "2"]):
+        code, _, error = cli(*options, *limit, "--resume")
+        assert (code, "its data differ" in error) == (2, True)
+    assert lines() == whole
+
+
+def test_against_names_the_system_that_all_are_compared_with(cli: Cli, pairs: Path):
+    options = ("bench", pairs, "-e", pairs / "theirs", "-j", "1", "--metrics", "stoi")
+    code, out, _ = cli(*options, "--json", "--against", "untouched")
+    (row,) = json.loads(out)["comparisons"]
+    assert (code, row["system"], row["against"]) == (0, "oracle", "untouched")
+    code, _, error = cli(*options, "--against", "nobody")
+    assert code == 2
+    assert "--against nobody: is none of the systems: they are untouched, oracle" in error
 
 
 def test_only_what_is_new_or_has_changed_is_scored_again(cli: Cli, pairs: Path, tmp_path: Path):
