@@ -17,7 +17,7 @@ def train(
     recipe: Path = typer.Argument(..., help="A recipe: a TOML file, or a folder with default.toml."),
     output: Path | None = typer.Option(None, "--output", "-o", help="Folder of the run; runs/<name> unless given."),
     changes: list[str] = typer.Option([], "--set", help="Override a setting: --set optim.lr=1e-4."),
-    resume: bool = typer.Option(False, "--resume", help="Go on where the run in that folder stopped."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where the run in that folder stopped, or begin it."),
     devices: int | None = typer.Option(None, "--devices", min=1, help="GPUs (or CPU processes) of each machine."),
     nodes: int | None = typer.Option(None, "--nodes", min=1, help="Machines, under torchrun or Slurm."),
     precision: str | None = typer.Option(None, "--precision", help="32-true or bf16-mixed."),

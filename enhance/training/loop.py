@@ -48,7 +48,9 @@ Report = Callable[[int, float], object]  # of a validation: step and steering sc
 
 
 def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda step, score: None) -> float:
-    """Train ``recipe`` in ``folder``, from its beginning or from where it stopped; gives the best steering score.
+    """Train ``recipe`` in ``folder``, from where it stopped or, if nothing was saved there, its beginning.
+
+    Gives the best steering score. Without ``resume`` there must be no run in the folder.
 
     Leaves ``best.safetensors`` (by the steering score on validation), ``last.safetensors`` (the average of
     the weights), ``state.pt``, the resolved recipe, ``metrics.jsonl`` and TensorBoard's files there. With
@@ -56,7 +58,7 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     after each validation; what it raises ends the run. Raises EnhanceError when the gradient is not finite for
     many steps in a row, and where another process trains in that folder.
     """
-    _check_folder(recipe, folder, resume)
+    wanted, resume = resume, _goes_on(recipe, folder, resume)
     store = sources.open_store(recipe)
     begun = recipe.model_copy(update={"init": None}) if resume else recipe  # the weights are in the state
     model, _ = build_model(begun)
@@ -64,17 +66,19 @@ def train(recipe: Recipe, folder: Path, resume: bool, report: Report = lambda st
     fabric = new_fabric(recipe)
     with alone(folder) if fabric.is_global_zero else contextlib.nullcontext():
         fabric.launch()
+        if wanted and not resume and fabric.is_global_zero:
+            note(f"{folder}: nothing was saved there, so the run begins")
         run, arguments = new_run(begun, fabric)
         return _train(recipe, folder, resume, report, fabric, store, run, arguments)
 
 
-def _check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """EnhanceError for a folder with a run that is not to go on, and for one without that is."""
-    if (folder / STATE).exists() and not resume:
+def _goes_on(recipe: Recipe, folder: Path, resume: bool) -> bool:
+    """Whether there is a run to go on with; EnhanceError if there is, but it is not to go on."""
+    there = (folder / STATE).exists()
+    if there and not resume:
         go_on = "" if _is_of_another_recipe(folder, recipe) else "--resume to go on with it, or "
         raise EnhanceError(f"{folder}: holds a run already", f"give {go_on}another --output")
-    if resume and not (folder / STATE).exists():
-        raise EnhanceError(f"{folder / STATE}: no run to resume", "leave out --resume")
+    return there
 
 
 def _train(

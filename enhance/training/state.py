@@ -48,8 +48,6 @@ def load(path: Path) -> dict[str, Any]:
     """What :func:`save` wrote; nothing in the file is executed."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise EnhanceError(f"{path}: no run to resume", "leave out --resume") from None
     except Exception as error:
         raise EnhanceError(
             f"{path}: damaged ({error})", "start again from the checkpoint beside it, with --set init=…"

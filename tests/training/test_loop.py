@@ -221,9 +221,11 @@ def test_a_run_is_not_overwritten(store, tmp_path):
         loop.train(recipe(store, optim__steps=1), tmp_path, resume=False)
 
 
-def test_nothing_to_resume(store, tmp_path):
-    with pytest.raises(EnhanceError, match="no run to resume"):
-        loop.train(recipe(store), tmp_path, resume=True)
+def test_where_nothing_was_saved_resuming_begins(store, tmp_path, capsys):
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=True)
+    assert f"{tmp_path}: nothing was saved there, so the run begins" in capsys.readouterr().err
+    loop.train(recipe(store, optim__steps=1), tmp_path, resume=True)
+    assert capsys.readouterr().err == f"{tmp_path}: is finished\n"
 
 
 def test_a_state_of_another_version_is_not_resumed(store, tmp_path):
