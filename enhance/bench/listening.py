@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enhance.audio import read
 from enhance.bench import plots
-from enhance.bench.page import Player, Sound, choose, write_page
+from enhance.bench.page import CLEAN, Player, Sound, choose, write_page
 from enhance.bench.records import UNTOUCHED, Clip, Record, Summary
 from enhance.bench.run import Bench
 from enhance.bench.score import estimate_in_order
@@ -42,7 +42,7 @@ def _players(clip: Clip, wanted: Sequence[str], bench: Bench, records: Sequence[
         name = f"{clip.id} · {source}" if len(references) > 1 else clip.id
         sounds = [Sound(UNTOUCHED, mixture.mean(0), scores.get((UNTOUCHED, source), {}))]
         if references:
-            sounds.append(Sound("clean", references[source].mean(0), {}))
+            sounds.append(Sound(CLEAN, references[source].mean(0), {}))
         players[source] = Player(name, clip.tags, rate, sounds)
     for system in bench.systems:
         if system.name == UNTOUCHED:

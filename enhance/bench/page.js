@@ -9,6 +9,9 @@
   let context = null;
   let output = null;
   let active = null;
+  let equal = false; // all sounds of a clip equally loud
+  let blind = false; // no names, and the systems of each clip in a random order
+  const votes = new Map(); // clip to the system that was preferred, blind
 
   function audio() {
     if (!context) {
@@ -56,7 +59,7 @@
     if (clip.at >= clip.seconds - 0.01) clip.at = 0;
     const when = context.currentTime + AHEAD;
     clip.started = when - clip.at;
-    clip.gains = buffers.map((_, index) => new GainNode(context, { gain: index === clip.chosen ? 1 : 0 }));
+    clip.gains = buffers.map((_, index) => new GainNode(context, { gain: level(clip, index) }));
     clip.sources = buffers.map((buffer, index) => {
       const source = new AudioBufferSourceNode(context, { buffer, loop: clip.loop });
       source.connect(clip.gains[index]).connect(output);
@@ -91,6 +94,11 @@
     parameter.linearRampToValueAtTime(value, now + FADE);
   }
 
+  function level(clip, index) {
+    if (index !== clip.chosen) return 0;
+    return equal ? clip.levels[index] : 1;
+  }
+
   function toggle(clip) {
     if (clip.playing) stop(clip);
     else play(clip);
@@ -106,11 +114,70 @@
   }
 
   function choose(clip, index) {
-    if (index < 0 || index >= clip.systems.length) return;
+    if (!(index >= 0 && index < clip.systems.length)) return;
     clip.chosen = index;
-    clip.gains.forEach((gain, other) => ramp(gain.gain, other === index ? 1 : 0));
+    clip.gains.forEach((gain, other) => ramp(gain.gain, level(clip, other)));
     show(clip);
-    status.textContent = `${clip.name}: ${clip.systems[index]}`;
+    status.textContent = `${clip.name}: ${called(clip, index)}`;
+  }
+
+  // What a sound is called: when blind, the systems have letters, in the order in which they stand.
+  function called(clip, index) {
+    if (!blind || index < clip.known) return clip.systems[index];
+    return `sound ${String.fromCharCode(65 + clip.order.indexOf(index) - clip.known)}`;
+  }
+
+  function shuffled(clip) {
+    const order = clip.systems.map((_, index) => index);
+    for (let last = order.length - 1; blind && last > clip.known; last -= 1) {
+      const other = clip.known + Math.floor(Math.random() * (last - clip.known + 1));
+      [order[last], order[other]] = [order[other], order[last]];
+    }
+    return order;
+  }
+
+  function setEqual(on) {
+    equal = on;
+    equalButton.setAttribute("aria-pressed", on);
+    clips.forEach((clip) => clip.gains.forEach((gain, index) => ramp(gain.gain, level(clip, index))));
+  }
+
+  function setBlind(on) {
+    blind = on;
+    if (on) votes.clear();
+    blindButton.setAttribute("aria-pressed", on);
+    document.getElementById("listen").classList.toggle("blind", on);
+    clips.forEach((clip) => {
+      clip.order = shuffled(clip);
+      clip.rows[0].parentNode.append(...clip.order.map((index) => clip.rows[index]));
+      clip.names.forEach((name, index) => {
+        name.textContent = called(clip, index);
+        name.title = called(clip, index);
+      });
+      clip.order.forEach((index, place) => {
+        clip.keys[index].textContent = place < 10 ? (place + 1) % 10 : "";
+        clip.keys[index].classList.toggle("none", place >= 10);
+      });
+      choose(clip, 0);
+    });
+    tell();
+  }
+
+  function prefer() {
+    if (!blind || !active || active.chosen < active.known) return;
+    votes.set(active, active.chosen);
+    show(active);
+    tell();
+  }
+
+  // While blind only how many clips were judged: what was preferred is said afterwards.
+  function tell() {
+    const counts = new Map();
+    votes.forEach((index, clip) => counts.set(clip.systems[index], (counts.get(clip.systems[index]) || 0) + 1));
+    const found = [...counts].sort((a, b) => b[1] - a[1]).map(([name, count]) => `${name} ${count}`);
+    const judged = `${votes.size} of ${clips.length} clips judged`;
+    if (blind) tally.textContent = judged;
+    else tally.textContent = votes.size ? `preferred: ${found.join(", ")} (${judged})` : "";
   }
 
   function setLoop(clip, loop) {
@@ -144,11 +211,12 @@
     clip.loopButton.setAttribute("aria-pressed", clip.loop);
     clip.buttons.forEach((button, index) => button.setAttribute("aria-pressed", index === clip.chosen));
     clip.rows.forEach((row, index) => row.classList.toggle("on", index === clip.chosen));
+    clip.names.forEach((name, index) => name.classList.toggle("vote", votes.get(clip) === index));
     clip.thumbs.forEach((thumb, index) => thumb.setAttribute("aria-pressed", index === clip.chosen));
     const small = clip.thumbs[clip.chosen].querySelector("img");
     if (clip.image.src !== small.src) clip.image.src = small.src;
-    clip.image.alt = small.alt;
-    clip.label.textContent = clip.systems[clip.chosen];
+    clip.image.alt = blind ? "" : small.alt;
+    clip.label.textContent = called(clip, clip.chosen);
   }
 
   function activate(clip) {
@@ -165,8 +233,8 @@
     const playing = from?.playing;
     activate(clip);
     if (from) {
-      const same = clip.systems.indexOf(from.systems[from.chosen]);
-      choose(clip, same < 0 ? clip.chosen : same);
+      const same = blind && from.chosen >= from.known ? -1 : clip.systems.indexOf(from.systems[from.chosen]);
+      choose(clip, same < 0 ? (blind ? clip.order[clip.known] ?? 0 : clip.chosen) : same);
     }
     clip.root.focus({ preventScroll: true });
     clip.root.scrollIntoView({ block: "nearest" });
@@ -181,7 +249,9 @@
     const all = (selector) => [...root.querySelectorAll(selector)];
     const clip = {
       root, number, name: one("h3").textContent, seconds: Number(root.dataset.seconds),
-      systems: all(".choices tbody .name").map((name) => name.textContent),
+      names: all(".choices tbody .name"), systems: all(".choices tbody .name").map((name) => name.textContent),
+      keys: all(".choices tbody kbd"), known: Number(root.dataset.known),
+      levels: root.dataset.levels.split(" ").map(Number), order: [],
       buttons: all(".choices tbody button"), rows: all(".choices tbody tr"), thumbs: all(".strip button"),
       picture: one(".spectrogram"), image: one(".spectrogram img"), playhead: one(".playhead"), label: one(".chosen"),
       clock: one(".clock"), trouble: one(".trouble"), playButton: one(".play"), loopButton: one(".loop"),
@@ -213,9 +283,12 @@
     const key = event.key;
     if (/^[0-9]$/.test(key)) {
       if (!active) activate(clips[0]);
-      choose(active, key === "0" ? 9 : Number(key) - 1);
+      choose(active, active.order[key === "0" ? 9 : Number(key) - 1]);
     } else if (key === "j") go(active ? active.number + 1 : 0);
     else if (key === "k") go(active ? active.number - 1 : 0);
+    else if (key === "e") setEqual(!equal);
+    else if (key === "b") setBlind(!blind);
+    else if (key === "p") prefer();
     else if (!active) return; // until a clip is active the page scrolls as any other
     else if (key === " ") {
       if (event.target.closest("button, a, summary")) return; // does what it says
@@ -253,7 +326,14 @@
     });
   }
 
+  const [equalButton, blindButton, preferButton, tally] = ["equal", "blind", "prefer", "votes"].map((id) =>
+    document.getElementById(id),
+  );
   const clips = [...document.querySelectorAll("article.clip")].map(setUp);
+  clips.forEach((clip) => (clip.order = shuffled(clip)));
+  equalButton?.addEventListener("click", () => setEqual(!equal));
+  blindButton?.addEventListener("click", () => setBlind(!blind));
+  preferButton?.addEventListener("click", prefer);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.addEventListener("keydown", pressed);
 
@@ -264,7 +344,7 @@
     get state() {
       const clip = active;
       return clip && {
-        clip: clip.name, system: clip.systems[clip.chosen], playing: clip.playing, loop: clip.loop,
+        clip: clip.name, system: clip.systems[clip.chosen], called: called(clip, clip.chosen), equal, blind, playing: clip.playing, loop: clip.loop,
         sounding: clip.sources.length > 0, position: position(clip), seconds: clip.seconds, started: clip.started,
         gains: clip.gains.map((gain) => gain.gain.value),
       };

@@ -21,10 +21,11 @@ import numpy as np
 from enhance.bench import table
 from enhance.bench.plots import looks
 from enhance.bench.records import UNTOUCHED, Record, Summary, by_system
-from enhance.bench.sounds import RANGE_DB, cropped, flac, liveliest, spectrograms
+from enhance.bench.sounds import RANGE_DB, cropped, flac, levelled, liveliest, spectrograms
 from enhance.files import replacing
 from enhance.metrics import METRICS
 
+CLEAN = "clean"  # the reference, among the sounds of a clip
 CAPTIONS = {
     "distributions": "Scores of all clips",
     "speed": "Quality against speed",
@@ -36,7 +37,15 @@ KEYS = (
     ("← →", "1 s back, on"),
     ("↑ ↓ or k j", "clip before, next"),
     ("l", "loop"),
+    ("e", "equal loudness"),
+    ("b", "blind"),
+    ("p", "prefer this one, when blind"),
     ("esc", "leave the clips"),
+)
+MODES = (
+    ("equal", "Equal loudness", "All sounds of a clip as loud as the least loud (ITU-R BS.1770)"),
+    ("blind", "Blind", "Systems in a random order, without names, scores and pictures"),
+    ("prefer", "Prefer this one", "Of this clip, when blind; afterwards the page says which were preferred"),
 )
 
 
@@ -51,7 +60,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Player:
-    """A clip to listen to: first the untouched mixture, then ``"clean"`` if there is one, then the systems."""
+    """A clip to listen to: first the untouched mixture, then ``CLEAN`` if there is one, then the systems."""
 
     clip: str  # its heading: with the source, where there are several
     tags: dict[str, str]
@@ -262,8 +271,13 @@ def _listening(players: Sequence[Player], summary: Summary, colours: Mapping[str
         "<noscript><p>Playing needs JavaScript.</p></noscript>"
     )
     keys = "".join(f"<li><kbd>{key}</kbd> {what}</li>" for key, what in KEYS)
+    modes = "".join(
+        f'<button type="button" id="{name}" title="{title}" aria-pressed="false">{label}</button>'
+        for name, label, title in MODES
+    )
+    modes = f'<div class="modes">{modes}<span id="votes" role="status"></span></div>'
     rows = "".join(_player(player, number, summary["metrics"], colours) for number, player in enumerate(players))
-    return f'{about}<ul class="keys">{keys}</ul>{rows}'
+    return f'{about}<ul class="keys">{keys}</ul>{modes}{rows}'
 
 
 def _player(player: Player, number: int, metrics: Sequence[str], colours: Mapping[str, str]) -> str:
@@ -281,9 +295,12 @@ def _player(player: Player, number: int, metrics: Sequence[str], colours: Mappin
         f'alt="Spectrogram of {escape(sound.system)}"><span>{escape(sound.system)}</span></button>'
         for sound, png in zip(player.sounds, spectrograms(waves, player.rate), strict=True)
     )
+    known = sum(sound.system in (UNTOUCHED, CLEAN) for sound in player.sounds[:2])  # with their names when blind, too
+    levels = " ".join(f"{gain:.4f}" for gain in levelled(waves, player.rate))
     sounds = json.dumps([base64.b64encode(flac(wave, player.rate)).decode() for wave in waves])
     return f"""
-<article class="clip" id="clip-{number}" tabindex="-1" aria-labelledby="name-{number}" data-seconds="{seconds}">
+<article class="clip" id="clip-{number}" tabindex="-1" aria-labelledby="name-{number}" data-seconds="{seconds}"
+ data-known="{known}" data-levels="{levels}">
 <header><h3 id="name-{number}">{name}</h3><ul class="tags">{tags}</ul>{_gain(player, metrics)}</header>
 <div class="body"><div>
 <div class="axes">{_ticks(seconds, player.rate)}

@@ -11,6 +11,8 @@ from enhance.inference.plot import Spectrogram
 
 LONGEST = 8.0  # s of a clip that are kept
 FRAME, SILENT_DB = 0.05, 40.0  # s of a frame; it holds sound where it is less than that below the clip's loudest
+BLOCK = 0.4  # s over which loudness is measured
+FAINT_DB = 20.0  # what is so much below the loudest sound of a clip is not what the others are lowered to
 PICTURE = (360, 128)  # pixels, of a spectrogram
 RANGE_DB = 70.0  # of a spectrogram, below the loudest of the clip's
 SHADES = 24  # of a spectrogram: steps of 3 dB, since noise makes a PNG large
@@ -33,6 +35,22 @@ def cropped(waves: Sequence[np.ndarray], rate: int, start: int = 0) -> np.ndarra
     waves = [wave[start:] for wave in waves]
     length = max(1, min(round(LONGEST * rate), max(len(wave) for wave in waves)))
     return np.stack([np.pad(wave[:length], (0, max(0, length - len(wave)))) for wave in waves])
+
+
+def levelled(waves: np.ndarray, rate: int) -> list[float]:
+    """Gains of ``(sounds, time)`` to one loudness, the least of them (ITU-R BS.1770-4, by torchaudio).
+
+    A sound that is ``FAINT_DB`` below the loudest, or has no loudness, keeps its level and decides nothing.
+    """
+    import torch
+    from torchaudio.transforms import Loudness
+
+    measure = Loudness(rate)
+    waves = np.pad(waves, ((0, 0), (0, max(0, round(BLOCK * rate) - waves.shape[1]))))
+    found = np.array([float(measure(torch.from_numpy(wave[None].astype(np.float32)))) for wave in waves])
+    known = found > np.max(found, where=np.isfinite(found), initial=-np.inf) - FAINT_DB  # of NaN nothing is true
+    least = found[known].min() if known.any() else 0.0
+    return [float(10 ** ((least - value) / 20)) if there else 1.0 for value, there in zip(found, known, strict=True)]
 
 
 def flac(wave: np.ndarray, rate: int) -> bytes:

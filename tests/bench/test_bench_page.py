@@ -14,7 +14,7 @@ from PIL import Image
 
 from enhance.bench.page import Player, Sound, choose, write_page
 from enhance.bench.records import ABSENT, UNTOUCHED, Record
-from enhance.bench.sounds import cropped, flac, liveliest, spectrograms
+from enhance.bench.sounds import cropped, flac, levelled, liveliest, spectrograms
 from enhance.errors import EnhanceError
 
 
@@ -118,6 +118,13 @@ def test_of_a_long_clip_the_liveliest_seconds_are_kept_and_the_page_says_which(t
     text = Reader((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.count("scores are of all") == 1
     assert "12.0–20.0 s of 25.0 s; scores are of all" in text
+
+
+@pytest.mark.parametrize("seconds", [0.1, 3.0])
+def test_sounds_are_levelled_to_the_least_loud(seconds):
+    wave = np.random.default_rng(0).standard_normal(round(seconds * 16000))
+    sounds = np.stack((0.1 * wave, 0.05 * wave, 1e-4 * wave, 0 * wave))  # the third is faint, the last silent
+    assert levelled(sounds, 16000) == pytest.approx([0.5, 1, 1, 1], rel=1e-3)
 
 
 def test_spectrogram_shows_a_tone_where_and_when_it_is():

@@ -256,3 +256,56 @@ def test_it_fits_the_window_in_light_and_dark(tab, width):
     assert grounds[1] < 40
     tab.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     tab.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def shown(tab) -> list[str]:
+    """Names in the first clip's list, from top to bottom."""
+    return tab.execute_script(
+        "return [...document.querySelectorAll('#clip-0 .choices tbody .name')].map((one) => one.textContent)"
+    )
+
+
+def test_equal_loudness_lowers_all_but_the_least_loud(tab):
+    levels = tab.execute_script("return document.querySelector('#clip-0').dataset.levels.split(' ').map(Number)")
+    assert min(levels) < 0.99
+    assert max(levels) == 1
+    press(tab, "j", "l", " ", "1")
+    until(tab, "s.sounding && s.gains[0] === 1")
+    press(tab, "e")
+    until(tab, f"s.equal && Math.abs(s.gains[0] - {levels[0]}) < 1e-3")
+    press(tab, "3")
+    until(tab, f"s.gains[0] === 0 && Math.abs(s.gains[2] - {levels[2]}) < 1e-3")
+    press(tab, "e")
+    until(tab, "!s.equal && s.gains[2] === 1")
+
+
+def test_blind_hides_which_system_is_heard_and_counts_what_was_preferred(tab):
+    plain = shown(tab)
+    tones = dict(zip(plain, (500, 1000, 2000, 3000), strict=True))
+    orders = set()
+    for _ in range(12):  # both orders of two systems come up, but for one time in two thousand
+        press(tab, "j", "b")
+        assert set(shown(tab)) == {UNTOUCHED, "clean", "sound A", "sound B"}
+        assert shown(tab)[:2] == plain[:2]  # mixture and reference are open
+        press(tab, "3")
+        assert state(tab)["called"] == "sound A"
+        orders.add(state(tab)["system"])
+        press(tab, "b")
+        assert shown(tab) == plain
+    assert orders == set(plain[2:])
+    press(tab, "b")
+    page = tab.execute_script("return document.querySelector('#listen').innerText")
+    assert not any(name in page for name in plain[2:])
+    assert "0 of 3 clips judged" in page
+    press(tab, "k", "k", "l", " ", "4")
+    heard = until(tab, "s.sounding")["system"]
+    assert tab.execute_async_script(LISTEN) == pytest.approx(tones[heard], abs=15)
+    press(tab, "p", "1", "p", "j")  # what has its name cannot be preferred
+    assert "1 of 3 clips judged" in tab.execute_script("return document.querySelector('#votes').textContent")
+    assert state(tab)["called"] == UNTOUCHED
+    press(tab, "4", "k")  # from one clip to the next the same letter would tell nothing, the same system all
+    assert state(tab)["called"] == "sound A"
+    press(tab, "b")
+    votes = tab.execute_script("return document.querySelector('#votes').textContent")
+    assert votes == f"preferred: {heard} 1 (1 of 3 clips judged)"
+    assert shown(tab) == plain
