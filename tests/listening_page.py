@@ -46,6 +46,7 @@ def summed() -> dict:
             {**pair, "metric": "pesq_wb", "difference": 0.8},
             {**pair, "metric": "si_sdr", "difference": 9.0, "low": None, "high": None, "p": None},
         ],
+        "group_comparisons": {"snr": [{"group": "2.5", **pair, "metric": "pesq_wb", "difference": 0.75}]},
         "footer": {
             "enhance": "0.1.0",
             "pesq": "0.0.4",

@@ -222,29 +222,37 @@ def _score(
 
 
 def _comparisons(summary: Summary) -> str:
-    """A row a pair of systems, a column a metric."""
-    pairs: dict[str, dict[str, str]] = {}
-    for line, row in zip(table.comparison_lines(summary), summary["comparisons"], strict=True):
-        names, _, _, difference, interval, p = line
+    """The differences of all clips, and behind a click those of groups."""
+    (text, *others) = [_differences(heads[:-5], rows, summary) for heads, rows in table.comparison_tables(summary)] or [
+        ""
+    ]
+    if others:
+        text += f"<details><summary>By group</summary>{''.join(others)}</details>"
+    about = (
+        '<p class="about">On the same clips, with 95 % bootstrap intervals; p by Wilcoxon’s signed-rank test after '
+        "Holm. Grey: not significant at 5 %.</p>"
+    )
+    return text and about + text
+
+
+def _differences(heads: Sequence[str], rows: Sequence[dict[str, Any]], summary: Summary) -> str:
+    """A row a pair of systems, for each group if there are any, a column a metric."""
+    pairs: dict[tuple[str, ...], dict[str, str]] = {}
+    for line, row in zip(table.comparison_lines(rows), rows, strict=True):
+        *names, _, _, difference, interval, p = line
         unsure = row["p"] is None or row["p"] >= 0.05
         likely = "" if not p else f"p {p}" if p.startswith("<") else f"p = {p}"
         small = ", ".join(part for part in (interval, likely, f"n = {row['n']}") if part)
         cell = f'<td class="{"unsure" if unsure else ""}">{escape(difference)} <small>{escape(small)}</small></td>'
-        pairs.setdefault(names, {})[row["metric"]] = cell
-    if not pairs:
-        return ""
+        pairs.setdefault(tuple(names), {})[row["metric"]] = cell
     metrics = [metric for metric in summary["metrics"] if any(metric in cells for cells in pairs.values())]
-    heads = "".join(f'<th scope="col">{escape(table.heading(metric))}</th>' for metric in metrics)
-    lines = "".join(
-        f'<tr><th scope="row">{escape(names)}</th>{"".join(cells.get(metric, "<td>–</td>") for metric in metrics)}</tr>'
-        for names, cells in pairs.items()
-    )
-    return (
-        '<p class="about">On the same clips, with 95 % bootstrap intervals; p by Wilcoxon’s signed-rank test after '
-        "Holm. Grey: not significant at 5 %.</p>"
-        f'<div class="scroll"><table class="wide"><thead><tr><th scope="col">systems</th>{heads}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+    titles = [*heads[:-1], "systems", *map(table.heading, metrics)]
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    lines = ""
+    for names, cells in pairs.items():
+        left = "".join(f'<th scope="row">{escape(name)}</th>' for name in names)
+        lines += f"<tr>{left}{''.join(cells.get(metric, '<td>–</td>') for metric in metrics)}</tr>"
+    return f'<div class="scroll"><table class="wide"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def _plots(plots: Mapping[str, bytes]) -> str:

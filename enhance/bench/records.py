@@ -109,5 +109,6 @@ Summary = dict[str, Any]
      "sources": {"vocals": [systems as above], ...},          # only where clips have several sources
      "groups": {"snr": {"2.5": [systems as above], ...}},     # of --by
      "comparisons": [{"system", "against", "metric", "difference", "low", "high", "p", "n"}, ...],
+     "group_comparisons": {"snr": [{"group": "2.5", ...as above}, ...]},  # without the mixture
      "footer": {"enhance": "0.1.0 (abc123)", "device": "...", "command": "...", "pesq": "0.0.4", ...}}
 """

@@ -44,11 +44,12 @@ def summarise(
     """
     records = [record for record in records if not record.absent]
     sources = list(dict.fromkeys(record.source for record in records))
+    pairs = _compared(systems, against)
     summary: Summary = {
         "data": {**data, "clips": len(clips)},
         "metrics": list(metrics),
         "systems": _rows(records, systems, metrics),
-        "comparisons": _comparisons(records, _compared(systems, against), metrics),
+        "comparisons": _after_holm(_comparisons(records, pairs, metrics)),
         "footer": footer,
     }
     if len(sources) > 1:
@@ -58,6 +59,13 @@ def summarise(
         }
     if by:
         summary["groups"] = {by: _groups(records, systems, clips, metrics, by)}
+        acting = [pair for pair in pairs if UNTOUCHED not in pair] or pairs
+        found = [
+            {"group": value, **row}
+            for value in summary["groups"][by]
+            for row in _comparisons([one for one in records if one.tags.get(by) == value], acting, metrics)
+        ]
+        summary["group_comparisons"] = {by: _after_holm(found)}
     return summary
 
 
@@ -165,7 +173,7 @@ def _compared(systems: Sequence[System], against: str | None) -> list[tuple[str,
 def _comparisons(
     records: Sequence[Record], pairs: Sequence[tuple[str, str]], metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The first system of each pair less the second, on the clips that both have, p after Holm."""
+    """The first system of each pair less the second, on the clips that both have."""
     clips = {name: _by_clip(found) for name, found in by_system(records).items()}
     rows = []
     for system, against in pairs:
@@ -176,9 +184,12 @@ def _comparisons(
                 average, low, high = mean_interval(differences)
                 row = {"system": system, "against": against, "metric": metric, "difference": average}
                 rows.append({**row, "low": low, "high": high, "p": paired_p(differences), "n": len(differences)})
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p"] = p
     return rows
+
+
+def _after_holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same comparisons with their p adjusted for how many there are."""
+    return [{**row, "p": p} for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True)]
 
 
 def footer(arguments: Sequence[str], device: str, jobs: int, precision: str = "32-true") -> dict[str, str]:

@@ -68,16 +68,30 @@ def sections(summary: Summary) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             yield f"{tag} {value}", rows
 
 
-def comparison_lines(summary: Summary) -> list[tuple[str, str, str, str, str, str]]:
-    """System against which, metric, clips that both have, difference, interval, p."""
+DIFFERENCES = ("paired differences", "metric", "n", "difference", "95 %", "p (Wilcoxon, Holm)")
+
+
+def comparison_tables(summary: Summary) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
+    """Headings and rows of paired differences: of all clips, of groups with the group's column first."""
+    if summary["comparisons"]:
+        yield DIFFERENCES, summary["comparisons"]
+    for tag, rows in summary.get("group_comparisons", {}).items():
+        if rows:
+            yield (tag, *DIFFERENCES), rows
+
+
+def comparison_lines(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The group, if there is one, system against which, metric, clips that both have, difference, interval, p."""
     lines = []
-    for row in summary["comparisons"]:
+    for row in rows:
         metric = row["metric"]
         places = digits(metric)
         interval = "" if row["low"] is None else f"{row['low']:+.{places}f} to {row['high']:+.{places}f}"
         p = "" if row["p"] is None else "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
         names = f"{row['system']} − {row['against']}"
-        lines.append((names, METRICS[metric].label, str(row["n"]), f"{row['difference']:+.{places}f}", interval, p))
+        group = (row["group"],) if "group" in row else ()
+        difference = f"{row['difference']:+.{places}f}"
+        lines.append((*group, names, METRICS[metric].label, str(row["n"]), difference, interval, p))
     return lines
 
 
@@ -137,8 +151,8 @@ def rich_tables(summary: Summary, width: int = 100) -> Group:
         for start in range(0, len(metrics), per_table):
             costs = position == 0 and start == 0
             parts += [_rich_table(title, rows, metrics[start : start + per_table], names, costs), Text("")]
-    if summary["comparisons"]:
-        parts += [_rich_comparisons(summary), Text("")]
+    for heads, rows in comparison_tables(summary):
+        parts += [_rich_comparisons(heads, rows), Text("")]
     parts += [Text(line, style="dim") for line in footnotes(summary)]
     return Group(*parts)
 
@@ -170,28 +184,17 @@ def _rich_table(title: str, rows: Sequence[dict[str, Any]], metrics: Sequence[st
     return table
 
 
-def _rich_comparisons(summary: Summary) -> Table:
+def _rich_comparisons(heads: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        title="paired differences, p by Wilcoxon's signed-rank test after Holm",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for name, justify in (
-        ("systems", "left"),
-        ("metric", "left"),
-        ("n", "right"),
-        ("difference", "right"),
-        ("95 %", "right"),
-        ("p", "right"),
-    ):
-        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
-    for line in comparison_lines(summary):
-        table.add_row(*line)
+    title = "paired differences, p by Wilcoxon's signed-rank test after Holm"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False)
+    short = {"paired differences": "systems", "p (Wilcoxon, Holm)": "p"}
+    for place, name in enumerate(heads):
+        table.add_column(short.get(name, name), justify="left" if place < len(heads) - 4 else "right")
+    for line in comparison_lines(rows):
+        table.add_row(*map(Text, line))
     return table
 
 
@@ -207,9 +210,8 @@ def markdown(summary: Summary, comparisons: bool = True) -> str:
             cells = [_markdown_score(row["scores"].get(metric), metric, tops[metric]) for metric in metrics]
             lines.append(_line([row["name"], f"{row['scored']}/{row['total']}", *cells, *cost(row)]))
         parts.append("\n".join(lines))
-    if comparisons and summary["comparisons"]:
-        head = ["paired differences", "metric", "n", "difference", "95 %", "p (Wilcoxon, Holm)"]
-        lines = [_line(head), _line(["---"] * len(head)), *map(_line, comparison_lines(summary))]
+    for head, rows in comparison_tables(summary) if comparisons else ():
+        lines = [_line(head), _line(["---"] * len(head)), *map(_line, comparison_lines(rows))]
         parts.append("\n".join(lines))
     parts.append("\n".join(f"- {line}" for line in footnotes(summary)))
     return "\n\n".join(parts) + "\n"

@@ -150,6 +150,7 @@ def test_tables_say_what_the_summary_says(page):
     assert rows[3] == ["their's <1>", "20/21", "2.50 2.40–2.60", "18.0 17.0–19.0", "0.0040", "–", "–"]
     assert rows[5] == [UNTOUCHED, "20/21", "–", "–", "–", "–", "–"]  # of the group
     assert ["ours − untouched", "+0.80 +0.60 to +1.00, p < 0.001, n = 20", "+9.0 n = 20"] in rows
+    assert ["2.5", "ours − untouched", "+0.75 +0.60 to +1.00, p < 0.001, n = 20"] in rows  # of the group
     assert ["3ours", "2.75", "17.0"] in rows  # of a clip
     assert ["2clean", "–", "–"] in rows
 
@@ -170,7 +171,7 @@ def test_text_of_the_data_is_escaped_and_the_page_is_whole(page):
 
 
 def test_a_page_without_players_or_plots(tmp_path):
-    summary = {**summed(), "comparisons": []}
+    summary = {**summed(), "comparisons": [], "group_comparisons": {}}
     write_page(tmp_path / "page.html", summary, [], {}, "title")
     assert "section" in (tags := Reader((tmp_path / "page.html").read_text(encoding="utf-8")).tags)
     assert "article" not in tags

@@ -129,6 +129,31 @@ def test_everything_is_compared_with_the_system_that_is_named():
     assert rows["untouched", "theirs", "si_sdr"] == pytest.approx(-2.0)
 
 
+def test_groups_have_differences_of_their_own_corrected_together():
+    records, clips = made(clips=24)
+    whole = summed(records, clips, "snr")
+    rows = whole["group_comparisons"]["snr"]
+    assert [(row["group"], row["against"], row["metric"]) for row in rows] == [
+        (snr, "theirs", metric) for snr in ("-5", "2.5", "10") for metric in METRICS
+    ]  # not with the mixture
+    assert {row["n"] for row in rows} == {8}
+    of_one = [record for record in records if record.tags["snr"] == "2.5"]
+    alone = next(row for row in summed(of_one, clips)["comparisons"] if row["against"] == "theirs")
+    there = rows[len(METRICS)]
+    assert {**there, "p": 0} == {"group": "2.5", **alone, "p": 0}
+    assert there["p"] == pytest.approx((paired_p((1.0,) * 8) or 0) * len(rows))  # all of one sign: all have the least p
+    against = summed(records, clips, "snr", against="untouched")["group_comparisons"]["snr"]
+    assert {(row["system"], row["against"]) for row in against} == {("ours", "untouched"), ("theirs", "untouched")}
+    text = table.markdown(whole)
+    assert "| snr | paired differences | metric | n |" in text
+    assert "| 2.5 | ours − theirs | PESQ-WB | 8 | +" in text
+    console = Console(width=100, file=io.StringIO())
+    console.print(table.rich_tables(whole, 100))
+    printed = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
+    assert max(map(len, printed)) <= 100
+    assert sum(line.split()[:3] == ["2.5", "ours", "−"] for line in printed) == len(METRICS)
+
+
 def test_groups_are_sorted_as_numbers_and_hold_their_clips():
     records, clips = made()
     groups = summed(records, clips, "snr")["groups"]["snr"]
