@@ -69,9 +69,7 @@ def denoise_file(
                 outputs[1].write(wave - clean)
         for each in outputs:
             each.finish()
-    warnings = _about_input(reader, settings, encoding.whole)
-    if (gain_in == 1).all() and (about := unheard_of(loudest / gain)):
-        warnings.append(f"{task.source}: {about}")
+    warnings = _about_input(reader, settings, encoding.whole) + _about_level(task.source, gain_in, loudest / gain)
     warnings += _about_clipping(outputs[:1], "; --prevent-clipping lowers the whole file instead")
     warnings += _about_clipping(outputs[1:])
     return Result(
@@ -119,14 +117,15 @@ def separate_file(
             pairs, gain = stack.enter_context(lowered(pairs, task.target))
         if task.plot:
             pairs = stack.enter_context(plotted(pairs, task.plot, rate, task.source.name, ["mixture", *names]))
-        frames = 0
+        frames, loudest = 0, 0.0
         for wave, parts in pairs:
             frames += wave.shape[1]
+            loudest = max(loudest, float(np.abs(wave).max(initial=0.0)))
             for output, part in zip(outputs, np.split(parts, len(outputs)), strict=True):
                 output.write(part)
         for each in outputs:
             each.finish()
-    warnings = _about_input(reader, settings, whole=False)
+    warnings = _about_input(reader, settings, whole=False) + _about_level(task.source, gain_in, loudest / gain)
     warnings += _about_clipping(outputs, "; --prevent-clipping lowers all parts instead")
     return Result(
         task.source,
@@ -159,6 +158,12 @@ def _about_input(reader: Reader, settings: Settings, whole: bool) -> list[str]:
             f"{reader.info.path}: has {count} sound tracks; took the first, {others} (--track takes another)"
         )
     return warnings
+
+
+def _about_level(source: Path, gain_in: np.ndarray, peak: float) -> list[str]:
+    """What there is to say of a recording whose peak is far from what models know, if it was taken as it is."""
+    about = unheard_of(peak) if (gain_in == 1).all() else ""
+    return [f"{source}: {about}"] if about else []
 
 
 def _about_clipping(outputs: Sequence[Output], advice: str = "") -> list[str]:

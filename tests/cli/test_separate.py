@@ -49,6 +49,15 @@ def test_one_file_a_source(cli: Cli, mixed: Path, separator: str):
     np.testing.assert_allclose(total, audio.read(mixed)[0], atol=3 / 32768)
 
 
+def test_a_level_far_from_what_models_know_is_said(cli: Cli, mixed: Path, separator: str):
+    audio.write("quiet.wav", noise(0.1, 16000) * 1e-3, 16000)
+    code, _, err = cli("separate", "quiet.wav", "-o", "out", "-m", separator)
+    assert code == 0
+    assert "warning: quiet.wav: its peak is -" in err
+    assert "where models know little: raise its level" in err
+    assert "its peak" not in cli("separate", mixed, "-o", "out", "-m", separator)[2]
+
+
 def test_one_source_and_the_rest_in_another_format(cli: Cli, mixed: Path, separator: str):
     code, out, _ = cli(
         "separate",
