@@ -34,6 +34,7 @@ def fit(
     ),
     limit: int | None = typer.Option(None, "--limit", min=1, help="Only so many clips, a seeded random pick."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda or mps."),
+    force: bool = typer.Option(False, "--force", "-f", help="Overwrite an output that exists."),
 ) -> None:
     """Find the weights with the least squared error: not negative, with a sum of one, a set for each source."""
     from enhance.bench.pairs import check_clip, find_clips, pick
@@ -42,6 +43,7 @@ def fit(
     from enhance.inference.fit_blend import fit as fit_weights
     from enhance.models.checkpoint import load_model
 
+    _check_output(output, force)
     names = [name.strip() for name in models.split(",") if name.strip()]
     if len(names) < 2:
         raise EnhanceError(f"--models {models}: one model alone", "give two or more, with commas")
@@ -59,6 +61,16 @@ def fit(
     write_blend(output, {name: _from(output, where) for name, where in places.items()}, found.weights)
     _print(found, places)
     note(f"wrote {output}")
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """EnhanceError for what must not or cannot be written: before the work, which takes long."""
+    from enhance.errors import EnhanceError
+
+    if output.is_dir():
+        raise EnhanceError(f"{output}: is a folder", "-o takes the name of a file, such as blend.toml")
+    if output.exists() and not force:
+        raise EnhanceError(f"{output}: exists", "choose another name with -o, or add --force")
 
 
 def _from(blend: Path, model: str) -> str:

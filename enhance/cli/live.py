@@ -37,7 +37,7 @@ def live(
     """Remove noise from speech while it is being said, until Ctrl-C or the end of stdin.
 
     Says its delay at the beginning, and at the end how long the blocks took. After the delay the output is
-    that of `enhance denoise --listen 0` with the same model, sample by sample.
+    that of `enhance denoise --listen 0` with the same model, sample by sample, at the usual levels of speech.
     """
     if list_devices:
         _list_devices()

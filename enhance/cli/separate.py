@@ -81,7 +81,7 @@ def separate(
     network = load_model(chosen) if blend is None else load_blend(chosen)
     names = choose_parts(network, wanted, residual)
     if wiener:
-        check_wiener(network)
+        check_wiener(network, independent)
     settings = Settings(
         chosen,
         "cpu" if engine == "ray" else device,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from itertools import combinations
@@ -32,6 +33,8 @@ from enhance.inference.denoise import chain
 from enhance.models.checkpoint import find, load_model
 
 Weights = dict[str, dict[str, float]]  # source -> model -> weight
+NAMELESS = re.compile(r"s\d+")  # talkers that each model, and each recording, has in an order of its own
+TOLERANCE = 1e-3  # of the sum of weights
 
 
 class Blend(nn.Module):
@@ -114,7 +117,8 @@ def load_blend(path: str | Path, device: str | torch.device = "cpu") -> Blend:
 def read_blend(path: str | Path) -> tuple[dict[str, Path], Weights]:
     """The checkpoints of a blend by the names of its models, and the weights.
 
-    EnhanceError for a file that is none, and for weights that are negative, not finite or, of a source, all zero.
+    EnhanceError for a file that is none, and for weights that are negative or not finite, or whose sum for a source is
+    not one.
     """
     path = Path(path)
     try:
@@ -138,12 +142,16 @@ def read_blend(path: str | Path) -> tuple[dict[str, Path], Weights]:
                 )
         if not any(shares.values()):
             raise EnhanceError(f"{path}: weights.{source}: none is above zero", "leave the source out, or give weights")
+        if abs(sum(shares.values()) - 1) > TOLERANCE:
+            what = f"{path}: weights.{source}: their sum is {sum(shares.values()):g}"
+            raise EnhanceError(what, "make it one, or the source changes its level")
     return {name: find(str(_place(path, where))) for name, where in names.items()}, weights
 
 
 def _place(blend: Path, model: str) -> Path | str:
-    """A model named in a blend: a shipped one, or a checkpoint beside the blend."""
-    return blend.parent / model if Path(model).suffix == ".safetensors" else model
+    """A model named in a blend: a shipped one, or a checkpoint, by its way from the blend."""
+    beside = blend.parent / model
+    return beside if Path(model).suffix == ".safetensors" or beside.is_file() else model
 
 
 def write_blend(path: Path, models: Mapping[str, str], weights: Weights) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,10 +9,8 @@ import numpy as np
 from torch import nn
 
 from enhance.errors import EnhanceError
-from enhance.inference.blend import Weights, simplex_weights, sources_of
+from enhance.inference.blend import NAMELESS, Weights, simplex_weights, sources_of
 from enhance.inference.separate import separate
-
-NAMELESS = re.compile(r"s\d+")  # talkers that each model, and each recording, has in an order of its own
 
 
 class Known(NamedTuple):

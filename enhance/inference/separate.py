@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from enhance.errors import EnhanceError
-from enhance.inference.blend import Blend, Blended, sources_of
+from enhance.inference.blend import NAMELESS, Blend, Blended, sources_of
 from enhance.inference.chunks import check_channels
 from enhance.inference.denoise import Wave, chain, check_finite, check_rate, in_use, like, samples_of, two_seconds
 from enhance.inference.device import find_device
@@ -62,6 +62,9 @@ def separated(
 
     pairs = estimated()
     if channels > 1 and not independent and model.channels == 1:
+        if any(NAMELESS.fullmatch(source) for source in sources):
+            what = f"{name}: has {channels} channels, and in each the talkers would have an order of their own"
+            raise EnhanceError(what, "mix it to mono, or add --independent if the channels are no picture of one scene")
         pairs = through(linked_masks(len(sources), channels, sample_rate), pairs)
     if wiener:
         pairs = through(wiener_filter(len(sources), channels, sample_rate), pairs)
@@ -113,7 +116,7 @@ def separate(
     network = with_precision(model if isinstance(model, nn.Module) else load_model(model or DEFAULT), precision)
     sources = sources_of(network)
     if wiener:
-        check_wiener(network)
+        check_wiener(network, independent)
     if array.size == 0:
         return {name: like(wave, array) for name in sources}
     signal = np.atleast_2d(array)
@@ -133,9 +136,11 @@ def heard_together(model: nn.Module, wiener: bool, independent: bool) -> bool:
     return bool(model.channels != 1) or wiener or not independent
 
 
-def check_wiener(model: nn.Module) -> None:
-    """EnhanceError unless there are sources among which a mixture can be shared out."""
+def check_wiener(model: nn.Module, independent: bool) -> None:
+    """EnhanceError unless there are sources among which a mixture can be shared out, by all channels together."""
     sources = sources_of(model)
+    if independent:
+        raise EnhanceError("--wiener and --independent", "choose one: the filter takes the channels as one scene")
     if len(sources) < 2:
         raise EnhanceError(f"--wiener: the model gives {', '.join(sources)} alone", "take one that gives more sources")
 

@@ -198,6 +198,8 @@ def _planned_separation(
     folder = place(output)
     if real(folder).exists() and not real(folder).is_dir():
         raise EnhanceError(f"{output}: is a file", "give a folder with -o")
+    if not real(folder).exists() and folder.suffix.lower() in SOUNDS | VIDEOS:
+        raise EnhanceError(f"{output}: is the name of a file", "give a folder with -o: each part is a file in it")
     outputs = _Outputs(inputs, output, replaceable, alone=False)
     listings = [listed(name, output, mixtures=True) for name in inputs]
     for source, track in _tracks(each_once(itertools.chain.from_iterable(listings))):

@@ -67,3 +67,31 @@ def test_mistakes_are_one_line(cli: Cli, tracks: Path, separator: str):
     assert code == 2
     assert "error: b.toml: not a blend" in err
     assert not Path("out").exists()
+
+
+def test_an_output_is_checked_before_the_work(cli: Cli, tracks: Path, separator: str):
+    Path("notes.toml").write_text("mine")
+    Path("folder").mkdir()
+    for name, message in (("notes.toml", "notes.toml: exists: choose another name"), ("folder", "folder: is a folder")):
+        code, _, err = cli("blend", "fit", "set", "-m", f"{separator},runs/other.safetensors", "-o", name)
+        assert (code, message in err) == (2, True)
+    assert Path("notes.toml").read_text() == "mine"
+    code, _, err = cli(
+        "blend", "fit", "set", "-m", f"{separator},runs/other.safetensors", "-o", "notes.toml", "--force"
+    )
+    assert code == 0, err
+
+
+def test_a_checkpoint_of_any_name_is_found_beside_its_blend(cli: Cli, tracks: Path, separator: str):
+    Path("a.ckpt").write_bytes(Path(separator).read_bytes())
+    assert cli("blend", "fit", "set", "-m", "a.ckpt,runs/other.safetensors", "-o", "sub/blend.toml")[0] == 0
+    code, _, err = cli("separate", "set/one/mixture.wav", "-o", "out", "--blend", "sub/blend.toml")
+    assert code == 0, err
+
+
+def test_weights_with_another_sum_are_refused(cli: Cli, tracks: Path, separator: str):
+    models = '[models]\na = "runs/other.safetensors"\nb = "runs/other.safetensors"\n'
+    Path("loud.toml").write_text(models + "[weights.speech]\na = 2\nb = 1\n")
+    code, _, err = cli("separate", "set/one/mixture.wav", "-o", "out", "--blend", "loud.toml")
+    assert code == 2
+    assert "loud.toml: weights.speech: their sum is 3: make it one" in err

@@ -247,3 +247,30 @@ def test_interrupted_it_cleans_up(
     assert process.returncode == code
     assert "Traceback" not in err
     assert not Path("out").exists()
+
+
+def test_what_does_not_go_together_is_refused(cli: Cli, mixed: Path, separator: str):
+    for arguments, message in (
+        (["-o", "out", "--wiener", "--independent"], "error: --wiener and --independent: choose one"),
+        (["-o", "speech.wav"], "error: speech.wav: is the name of a file: give a folder with -o"),
+    ):
+        code, _, err = cli("separate", mixed, *arguments, "-m", separator)
+        assert (code, err.count("\n")) == (2, 1)
+        assert message in err
+    assert sorted(path.name for path in Path().iterdir()) == ["film.wav"]
+
+
+def test_talkers_without_names_are_not_mixed_up_between_channels(cli: Cli, mixed: Path):
+    from enhance.models import create, presets
+    from enhance.models.checkpoint import save
+
+    size = {"widths": [4, 4, 8], "hidden": 8, "blocks": 1, "sources": ["s1", "s2"]}
+    save(Path("talkers.safetensors"), create("separator-s", **size), {**presets()["separator-s"][1], **size}, {})
+    code, _, err = cli("separate", mixed, "-o", "out", "-m", "talkers.safetensors")
+    assert code == 2
+    assert "film.wav: has 2 channels, and in each the talkers would have an order of their own" in err
+    assert not Path("out").exists()
+    assert cli("separate", mixed, "-o", "out", "-m", "talkers.safetensors", "--independent")[0] == 0
+    audio.write("mono.wav", noise(0.5, 16000), 16000)
+    assert cli("separate", "mono.wav", "-o", "out", "-m", "talkers.safetensors")[0] == 0
+    assert files() == ["film/s1.wav", "film/s2.wav", "mono/s1.wav", "mono/s2.wav"]

@@ -295,7 +295,7 @@ def test_recordings_are_taken_apart(cli, tmp_path: Path, monkeypatch, separator:
     audio.write("in/deep/a.flac", noise(1, 44100, 2), 44100)
     audio.write("in/b.wav", noise(1, 16000), 16000)
     audio.write("in/hole.wav", noise(1, 16000) * float("nan"), 16000, "FLOAT")
-    write_blend(Path("b.toml"), {"one": separator}, {"speech": {"one": 1.0}, "music": {"one": 0.5}})
+    write_blend(Path("b.toml"), {"one": separator}, {"speech": {"one": 1.0}, "music": {"one": 1.0}})
     options = ("--blend", "b.toml", "--residual", "--json")
     assert cli("separate", "in", "-o", "undisturbed", *options)[0] == 1
     on_ray = ("--engine", "ray", "--address", cluster, "--records", "done.jsonl")
