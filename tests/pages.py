@@ -74,7 +74,7 @@ def run(command: str, folder: Path, **variables: str) -> None:
 def run_here(command: str, cli: Callable[..., Any]) -> None:
     """An ``enhance`` command in this process, which has PyTorch already; lines of a shell in one."""
     plain, _, target = command.partition(" > ")
-    if not command.startswith("enhance ") or re.search(r"[|<]", command):
+    if not command.startswith("enhance ") or re.search(r"[|<]| -o - ", command):  # bytes are nothing to capture
         run(command, Path.cwd())
         return
     code, out, error = cli(*shlex.split(shortened(plain))[1:])
