@@ -105,7 +105,7 @@ def test_a_separator_is_scored_on_the_sources_that_there_are(cli: Cli, tmp_path:
             write(tmp_path / "set" / track / f"{name}.wav", wave)
     assert cli("separate", tmp_path / "set" / "*" / "mixture.wav", "-o", tmp_path / "made", "-m", separator)[0] == 0
     blend = tmp_path / "half.toml"
-    blend.write_text(f'[models]\na = "{separator}"\n[weights.speech]\na = 0.5\n[weights.music]\na = 0.5\n')
+    blend.write_text(f'[models]\na = "{separator}"\n[weights.speech]\na = 1.0\n[weights.music]\na = 1.0\n')
     code, out, error = cli(
         "bench", tmp_path / "set", "--models", f"{separator},{blend}", "-e", tmp_path / "made",
         "--metrics", "si_sdr,bss_sdr", "--json", "-j", "1",
@@ -128,7 +128,9 @@ def test_a_blend_is_checked_and_known_by_its_weights(tmp_path: Path, separator: 
     system = System("both", "model", str(blend))
     identities = set()
     for share in (0.5, 0.25, 0.25):
-        blend.write_text(f'[models]\na = "{separator}"\n[weights.speech]\na = {share}\n')
+        blend.write_text(
+            f'[models]\na = "{separator}"\nb = "{separator}"\n[weights.speech]\na = {share}\nb = {1 - share}\n'
+        )
         identities.add(identity(system))
     assert len(identities) == 2
     clips = [Clip("one", tmp_path / "mixture.wav", {"speech": tmp_path / "s.wav", "music": tmp_path / "m.wav"})]
