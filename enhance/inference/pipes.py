@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from enhance.audio import CONTAINERS, info
 from enhance.console import progress
 from enhance.errors import EnhanceError
+from enhance.files import not_written
 from enhance.inference.inputs import find
 from enhance.inference.remote import local_name
 from enhance.inference.tasks import Result
@@ -74,6 +76,8 @@ def piped(
         raise EnhanceError(f"{never[0]}: is for files, not for {PIPE}", "leave it out, or give files")
     if to_pipe and beside:
         raise EnhanceError(f"{beside[0]}: the output is {PIPE}, standard output", "write to a file with -o")
+    if to_pipe and sys.stdout is None:
+        raise EnhanceError(f"{PIPE}: standard output is closed", "give -o FILE")
     if to_pipe and sys.stdout.isatty():
         raise EnhanceError(f"{PIPE}: standard output is a terminal", "give -o FILE, or send it into a file or a pipe")
     with tempfile.TemporaryDirectory(prefix="enhance-") as folder:
@@ -96,9 +100,7 @@ def piped(
         except EnhanceError as error:
             raise EnhanceError(Piped([], None, places).named(error.what), error.hint) from None
         if to_pipe and target.exists():
-            with target.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer, BLOCK)
-            sys.stdout.buffer.flush()
+            _send(target)
 
 
 def _one(name: str) -> Path:
@@ -109,8 +111,23 @@ def _one(name: str) -> Path:
     return found[0]
 
 
+def _send(path: Path) -> None:
+    """The file into standard output; EnhanceError where that takes no more, unless its reader has left."""
+    try:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer, BLOCK)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left is tried again at the end
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise not_written(Path(PIPE), error) from None
+
+
 def _taken(folder: Path) -> Path:
     """All of standard input in a file, whose ending is that of its format where it has one."""
+    if sys.stdin is None:
+        raise EnhanceError(f"{PIPE}: standard input is closed", "send a recording into it, or give a file")
     if sys.stdin.isatty():
         raise EnhanceError(f"{PIPE}: standard input is a terminal", "send a recording into it, or give a file")
     path = folder / "stdin"

@@ -101,6 +101,21 @@ def test_terminals_are_no_pipes(cli: Cli, noisy: Path, untrained: str, monkeypat
     assert "error: -: standard output is a terminal: give -o FILE" in run.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_full_disk_behind_the_pipe_is_one_line(environment, noisy: Path, untrained: str):
+    command = [sys.executable, "-m", "enhance.cli", "denoise", str(noisy), "-o", "-", "-m", untrained]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1].startswith("error: -: cannot be written (No space left on device)")
+    assert b"Traceback" not in done.stderr
+
+
+def test_closed_streams_are_one_line(cli: Cli, noisy: Path, untrained: str, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli("denoise", "-", "-o", "a.wav", "-m", untrained).err.startswith("error: -: standard input is closed")
+
+
 def test_a_file_that_fails_sends_nothing(cli: Cli, tmp_path: Path, untrained: str, monkeypatch):
     audio.write(path := tmp_path / "hole.wav", np.full((1, 9), np.nan, dtype=np.float32), 16000, "FLOAT")
     give(monkeypatch, path.read_bytes())
